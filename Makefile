@@ -1,0 +1,61 @@
+# Everything runs from .venv, which the first target to need it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+
+.PHONY: help run test lint test-clients newcomer lock model wheel clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+run: $(RUN) ## serve on 127.0.0.1:4510, keeping state in ./data (arguments: make run ARGS="--port 5000")
+	$(BIN)/ecr-emulator serve $(ARGS)
+
+test: $(DEV) ## lint, types and the tests of the package
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: $(DEV) ## formatting, lint, types, import rules, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-clients: $(DEV) ## docker, podman, buildah and skopeo against a running server (as root, installs them)
+	scripts/install_clients.sh
+	$(BIN)/pytest tests/clients
+
+newcomer: ## the README's two commands in an empty folder, as someone new to the project runs them
+	scripts/newcomer.sh
+
+lock: $(DEV) ## write both lock files anew from pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade -c requirements.lock -o requirements-dev.lock
+
+model: $(DEV) ## compile the newest botocore's ECR model into the package
+	rm -rf build/botocore
+	$(BIN)/pip install -q --no-deps --target build/botocore --upgrade botocore
+	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore $(MODEL_ARGS)
+
+wheel: $(DEV) ## build dist/*.whl
+	$(BIN)/python -m build --installer uv -q
+
+clean: ## remove what the other targets made, but not ./data
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps -e .
+	touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps -e .
+	touch $@

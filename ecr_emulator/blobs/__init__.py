@@ -1,0 +1,1 @@
+"""Where the bytes of layers and configs are: content-addressed, once for all repositories."""

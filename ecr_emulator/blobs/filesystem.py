@@ -1,0 +1,239 @@
+"""Blobs as files: ``blobs/sha256/ab/abcd…``, and ``uploads/ID`` while they come in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+
+from ecr_emulator.blobs.base import BlobFile, DigestMismatchError, UploadBusyError, UploadMissingError
+
+# Bytes handed to a thread at a time: large enough that the hop costs little.
+WRITE_SIZE = 1 << 20
+# Uploads whose hash state is kept between two requests; any other is hashed anew from its file.
+KEPT_HASHERS = 256
+# Seconds that a request waits for another that is writing to the same upload.
+BUSY_TIMEOUT = 5.0
+BUSY_POLL = 0.05
+
+
+class _Hasher:
+    """A running SHA-256 of an upload's first ``size`` bytes (hashlib's state can't be stored)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        self.sha256.update(data)
+        self.size += len(data)
+
+
+class FilesystemBlobs:
+    """A BlobStore in one folder. With ``durable`` a published blob is on the disk, not just written."""
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self._blobs = folder / "blobs"
+        self._uploads = folder / "uploads"
+        self._durable = durable
+        self._hashers: OrderedDict[str, _Hasher] = OrderedDict()
+        self._durable_folders: set[Path] = set()
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._uploads.mkdir(exist_ok=True)
+
+    @contextlib.asynccontextmanager
+    async def upload(self, upload_id: str) -> AsyncIterator[FileUpload]:
+        """Hold an upload, new or begun, for one request."""
+        path = self._uploads / upload_id
+        descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            await _lock(descriptor)
+            yield FileUpload(self, upload_id, descriptor, path)
+        finally:
+            # Closing also unlocks. A thread may still be writing where the request was cancelled.
+            await asyncio.shield(asyncio.to_thread(os.close, descriptor))
+
+    async def discard(self, upload_id: str) -> None:
+        """Remove an upload's bytes, if there are any."""
+        self._hashers.pop(upload_id, None)
+        await asyncio.to_thread((self._uploads / upload_id).unlink, missing_ok=True)
+
+    async def upload_ids(self) -> list[str]:
+        """Return the ids of the uploads of which there are bytes."""
+        return await asyncio.to_thread(os.listdir, self._uploads)
+
+    def exists(self, digest: str) -> bool:
+        """Tell at once whether a blob is there."""
+        return self._path(digest).exists()
+
+    async def open(self, digest: str) -> BlobFile | None:
+        """Return the blob's file, or None where it is not there."""
+        path = self._path(digest)
+        try:
+            return BlobFile(path, (await asyncio.to_thread(path.stat)).st_size)
+        except FileNotFoundError:
+            return None
+
+    async def delete(self, digest: str) -> None:
+        """Remove a blob, if it is there."""
+        await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+
+    async def clear(self) -> None:
+        """Remove every blob and every upload."""
+        self._hashers.clear()
+        self._durable_folders.clear()
+        await asyncio.to_thread(self._clear)
+
+    async def close(self) -> None:
+        """Nothing is held open between two requests."""
+
+    def _clear(self) -> None:
+        # Renamed first, so that nothing half-removed is ever visible.
+        for folder in (self._blobs, self._uploads):
+            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.removed")
+            folder.rename(aside)
+            folder.mkdir()
+            shutil.rmtree(aside)
+
+    def _path(self, digest: str) -> Path:
+        algorithm, _, encoded = digest.partition(":")
+        return self._blobs / algorithm / encoded[:2] / encoded
+
+    def kept_hasher(self, upload_id: str, size: int) -> _Hasher | None:
+        """Return the hasher of an upload's first ``size`` bytes where it was kept."""
+        hasher = self._hashers.pop(upload_id, None)
+        return hasher if hasher is not None and hasher.size == size else None
+
+    def keep_hasher(self, upload_id: str, hasher: _Hasher) -> None:
+        """Keep a hasher for the upload's next request, dropping the one unused for longest."""
+        self._hashers[upload_id] = hasher
+        while len(self._hashers) > KEPT_HASHERS:
+            self._hashers.popitem(last=False)
+
+    def publish(self, upload: Path, descriptor: int, digest: str) -> None:
+        """Link an upload's file as a blob; a blob that is there already stays."""
+        if self._durable:
+            os.fsync(descriptor)
+        path = self._path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(upload, path)
+        if self._durable:
+            _fsync_folder(path.parent)
+            if path.parent not in self._durable_folders:
+                for folder in path.parents[1:3]:
+                    _fsync_folder(folder)
+                self._durable_folders.add(path.parent)
+
+
+class FileUpload:
+    """An UploadWriter over an open, locked file."""
+
+    def __init__(self, store: FilesystemBlobs, upload_id: str, descriptor: int, path: Path) -> None:
+        self._store = store
+        self._id = upload_id
+        self._descriptor = descriptor
+        self._path = path
+
+    async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
+        """Write from ``offset`` on and return the upload's new size."""
+        hasher = await self._hasher(offset)
+        position = offset
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for data in _batched(chunks):
+                if writing is not None:
+                    await writing
+                # The next batch is received while this one is written and hashed.
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, data, position, hasher))
+                position += len(data)
+        finally:
+            if writing is not None:
+                await asyncio.shield(writing)
+        self._store.keep_hasher(self._id, hasher)
+        return position
+
+    async def publish(self, size: int, digest: str) -> None:
+        """Make the upload's first ``size`` bytes the blob named ``digest``, durably."""
+        algorithm = digest.partition(":")[0]
+        hasher = await self._hasher(size)
+        if algorithm == "sha256":
+            actual = f"sha256:{hasher.sha256.hexdigest()}"
+        else:
+            actual = await asyncio.to_thread(self._hash_file, algorithm)
+        self._store.keep_hasher(self._id, hasher)
+        if actual != digest:
+            raise DigestMismatchError(digest, actual)
+        await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
+
+    async def _hasher(self, size: int) -> _Hasher:
+        """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
+        kept = self._store.kept_hasher(self._id, size)
+        return await asyncio.to_thread(self._prepare, size, kept)
+
+    def _prepare(self, size: int, kept: _Hasher | None) -> _Hasher:
+        present = os.fstat(self._descriptor).st_size
+        if present < size:
+            raise UploadMissingError
+        if present > size:
+            os.ftruncate(self._descriptor, size)
+        if kept is not None:
+            return kept
+        hasher = _Hasher()
+        while data := os.pread(self._descriptor, WRITE_SIZE, hasher.size):
+            hasher.update(data)
+        return hasher
+
+    def _write(self, data: bytes, position: int, hasher: _Hasher) -> None:
+        hasher.update(data)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, position)
+            view, position = view[written:], position + written
+
+    def _hash_file(self, algorithm: str) -> str:
+        with open(self._path, "rb") as file:
+            return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+async def _lock(descriptor: int) -> None:
+    """Lock an upload's file against other requests, of this and of other server processes."""
+    deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise UploadBusyError from None
+            await asyncio.sleep(BUSY_POLL)
+        else:
+            return
+
+
+async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Join small chunks to batches of at least WRITE_SIZE."""
+    batch: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= WRITE_SIZE:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,90 @@
+"""The ``ecr-emulator`` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from ecr_emulator import __version__
+from ecr_emulator.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load
+
+_DESCRIPTION = "An AWS-compatible Amazon ECR emulator: the ECR API and an OCI registry over one store."
+_SERVE_EPILOG = f"""\
+Each flag is also an environment variable ({ENVIRONMENT_PREFIX}PORT=5000) and a key of the TOML file
+(port = 5000). A flag wins over a variable, a variable over the file.
+
+examples:
+  ecr-emulator serve                                  keep state in ./data, listen on 127.0.0.1:4510
+  ecr-emulator serve --data-dir :memory: --port 0     a throw-away server on a free port
+  aws ecr create-repository --repository-name app --endpoint-url http://127.0.0.1:4510
+"""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = load(vars(options), os.environ, options.config)
+    except SettingsError as error:
+        parser.exit(2, f"ecr-emulator: {error}\n")
+    sys.exit(_serve(settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ecr-emulator", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server until it is told to stop (Ctrl-C, SIGTERM).",
+        epilog=_SERVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    for setting in fields(Settings):
+        default = f" (default: {setting.default})" if setting.default != "" else ""
+        serve.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            type=type(setting.default),
+            choices=setting.metadata["choices"] or None,
+            metavar=None if setting.metadata["choices"] else setting.name.upper(),
+            help=setting.metadata["help"] + default,
+        )
+    return parser
+
+
+def _serve(settings: Settings) -> int:
+    # Imported here: --help and --version need not wait for aiohttp.
+    from ecr_emulator import logs
+    from ecr_emulator.server import StartError, running
+
+    logs.configure(settings.log_format, settings.log_level)
+    logger = logging.getLogger("ecr_emulator")
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with running(settings) as server:
+            logger.info("listening on %s, state in %s", server.url, settings.data_dir)
+            await stop.wait()
+            logger.info("stopping")
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve())
+    except StartError as error:
+        print(f"ecr-emulator: {error}", file=sys.stderr)
+        return 1
+    return 0

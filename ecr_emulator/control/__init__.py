@@ -1,0 +1,1 @@
+"""The control plane: the ECR API, JSON over ``X-Amz-Target``."""

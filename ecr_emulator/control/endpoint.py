@@ -1,0 +1,97 @@
+"""The control plane's HTTP side: a target in, an operation's output or ECR's error out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from ecr_emulator.control import model, operations
+from ecr_emulator.core import errors
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.identity.requests import new_call
+from ecr_emulator.identity.scope import registry_of_signature
+from ecr_emulator.logs import OPERATION, REQUEST_ID
+
+_logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+# Bytes of a request: a part of 20 MiB is the most that the model allows, in base64.
+MAX_REQUEST_SIZE = 32 * 1024 * 1024
+
+
+async def handle(emulator: Emulator, request: web.Request) -> web.Response:
+    """Answer a request to ``/``."""
+    target = request.headers.get("X-Amz-Target")
+    if request.method != "POST" or target is None:
+        # What AWS's JSON services answer to requests that are not for them.
+        return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
+    request_id = request[REQUEST_ID]
+    try:
+        operation = _operation(target)
+        request[OPERATION] = operation.name
+        given = model.decode_input(operation, await _read_json(request))
+        output = await _perform(emulator, request, operation, given)
+    except errors.EcrError as error:
+        return _error_response(error, request_id)
+    except Exception:
+        _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
+        return _error_response(errors.ServerException("The service failed"), request_id)
+    return _response(200, model.encode_output(operation, output), request_id)
+
+
+async def _perform(
+    emulator: Emulator, request: web.Request, operation: model.Operation, given: dict[str, Any]
+) -> dict[str, Any]:
+    perform = operations.functions().get(operation.name)
+    if perform is None:
+        raise errors.NotImplementedException(
+            f"The operation {operation.name} is not implemented by this emulator"
+        )
+    registry = registry_of_signature(request.headers.get("Authorization", ""), emulator.settings)
+    if "registryId" in given:
+        registry = Registry(given["registryId"], registry.region)
+    call: Call = new_call(emulator, request, registry)
+    return await perform(emulator, call, given)
+
+
+def _operation(target: str) -> model.Operation:
+    prefix, _, name = target.rpartition(".")
+    operation = model.operations().get(name)
+    if prefix != model.target_prefix() or operation is None:
+        raise errors.UnknownOperationException(f"The target {target[:200]!r} names no operation")
+    return operation
+
+
+async def _read_json(request: web.Request) -> Any:
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise errors.SerializationException("The request is too large") from None
+    try:
+        return json.loads(body or b"{}", parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        raise errors.SerializationException("The request is not valid JSON") from None
+
+
+def _reject_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _error_response(error: errors.EcrError, request_id: str) -> web.Response:
+    body = {"__type": error.code, "message": error.message, **error.details}
+    response = _response(error.http_status, body, request_id)
+    response.headers["x-amzn-ErrorType"] = error.code
+    return response
+
+
+def _response(status: int, body: dict[str, Any], request_id: str) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(body).encode(),
+        headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request_id},
+    )

@@ -1,0 +1,334 @@
+"""The ECR service model: validates inputs and encodes outputs by closures made once per shape.
+
+``specs/ecr.json`` is botocore's model without its prose (scripts/compile_model.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from ecr_emulator.core import errors
+
+Decode = Callable[[Any, str], Any]
+Encode = Callable[[Any], Any]
+
+# botocore's ECR operations that came later report violated constraints as ValidationException.
+_VALIDATION_EXCEPTION = "ValidationException"
+
+
+class ConstraintError(Exception):
+    """A value violates a constraint of the model; ``path`` says where, ``constraint`` which.
+
+    ``of_member`` is how ECR words the constraint inside a list, where that differs.
+    """
+
+    def __init__(self, path: str, constraint: str, of_member: str | None = None) -> None:
+        super().__init__(path, constraint)
+        self.path = path
+        self.constraint = constraint
+        self.of_member = of_member or constraint
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of the API; ``function`` is the name of the coroutine that performs it."""
+
+    name: str
+    function: str
+    input: str
+    output: str
+    errors: tuple[str, ...]
+    paginated: bool
+
+
+@functools.cache
+def _document() -> dict[str, Any]:
+    text = (resources.files("ecr_emulator.specs") / "ecr.json").read_text()
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+@functools.cache
+def target_prefix() -> str:
+    """Return what ``X-Amz-Target`` has before the operation's name, without the dot."""
+    return str(_document()["target_prefix"])
+
+
+@functools.cache
+def operations() -> dict[str, Operation]:
+    """Return the operations by name."""
+    return {
+        name: Operation(
+            name,
+            entry["function"],
+            entry["input"],
+            entry["output"],
+            tuple(entry["errors"]),
+            entry.get("paginated", False),
+        )
+        for name, entry in _document()["operations"].items()
+    }
+
+
+def shape(name: str) -> dict[str, Any]:
+    """Return a shape of the compiled model."""
+    found: dict[str, Any] = _document()["shapes"][name]
+    return found
+
+
+def decode_input(operation: Operation, value: Any) -> dict[str, Any]:
+    """Check a request's JSON value against the operation's input and decode it.
+
+    Members that the model does not know are dropped, and ones that are null count as absent, as
+    AWS's JSON services do. Raises SerializationException for a wrong JSON type, and for a violated
+    constraint InvalidParameterException or, where the operation does not declare that,
+    ValidationException.
+    """
+    try:
+        decoded: dict[str, Any] = decoder(operation.input)(value, "")
+    except ConstraintError as error:
+        kind = errors.InvalidParameterException
+        if kind.__name__ not in operation.errors and _VALIDATION_EXCEPTION in operation.errors:
+            raise errors.ValidationException(
+                f"1 validation error detected: Value at '{error.path}' failed to satisfy constraint: "
+                f"{error.of_member}"
+            ) from None
+        raise kind(
+            f"Invalid parameter at '{error.path}' failed to satisfy constraint: '{error.constraint}'"
+        ) from None
+    return decoded
+
+
+def encode_output(operation: Operation, value: dict[str, Any]) -> dict[str, Any]:
+    """Turn what an operation returned into its JSON value; members that are None are left out.
+
+    Raises TypeError for a value that is not of the output's shape.
+    """
+    encoded: dict[str, Any] = encoder(operation.output)(value)
+    return encoded
+
+
+@functools.cache
+def decoder(name: str) -> Decode:
+    """Return the function that checks and decodes values of a shape."""
+    spec = shape(name)
+    return _DECODERS[spec["type"]](spec)
+
+
+def _structure_decoder(spec: dict[str, Any]) -> Decode:
+    members = {member: decoder(target) for member, target in spec["members"].items()}
+    required = spec.get("required", [])
+
+    def decode(value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, "an object", path)
+        prefix = f"{path}." if path else ""
+        for member in required:
+            if value.get(member) is None:
+                raise ConstraintError(f"{prefix}{member}", "Member must not be null")
+        return {
+            member: decode_member(value[member], f"{prefix}{member}")
+            for member, decode_member in members.items()
+            if value.get(member) is not None
+        }
+
+    return decode
+
+
+def _list_decoder(spec: dict[str, Any]) -> Decode:
+    decode_member = decoder(spec["member"])
+    least, most = spec.get("min", 0), spec.get("max")
+
+    def decode(value: Any, path: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise _wrong_type(value, "a list", path)
+        _check_length(value, least, most, path)
+        decoded = []
+        for index, member in enumerate(value, 1):
+            if member is None:
+                raise ConstraintError(path, "Member must not be null")
+            try:
+                decoded.append(decode_member(member, f"{path}.{index}.member"))
+            except ConstraintError as error:
+                if error.path != f"{path}.{index}.member":
+                    raise
+                # ECR names the list and tells what holds for each of its members.
+                raise ConstraintError(path, f"Member must satisfy constraint: [{error.of_member}]") from None
+        return decoded
+
+    return decode
+
+
+def _map_decoder(spec: dict[str, Any]) -> Decode:
+    decode_key, decode_value = decoder(spec["key"]), decoder(spec["value"])
+
+    def decode(value: Any, path: str) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, "an object", path)
+        return {decode_key(key, path): decode_value(entry, f"{path}.{key}") for key, entry in value.items()}
+
+    return decode
+
+
+def _string_decoder(spec: dict[str, Any]) -> Decode:
+    least, most, enum = spec.get("min", 0), spec.get("max"), spec.get("enum")
+    pattern = re.compile(spec["pattern"]) if "pattern" in spec else None
+
+    def decode(value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            raise _wrong_type(value, "a string", path)
+        if enum is not None and value not in enum:
+            raise ConstraintError(path, f"Member must satisfy enum value set: [{', '.join(enum)}]")
+        _check_length(value, least, most, path)
+        if pattern is not None and pattern.fullmatch(value) is None:
+            raise ConstraintError(
+                path,
+                f"must satisfy regular expression '{pattern.pattern}'",
+                f"Member must satisfy regular expression pattern: {pattern.pattern}",
+            )
+        return value
+
+    return decode
+
+
+def _integer_decoder(spec: dict[str, Any]) -> Decode:
+    least, most = spec.get("min", -(1 << 63)), spec.get("max", (1 << 63) - 1)
+
+    def decode(value: Any, path: str) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is not int:
+            raise _wrong_type(value, "an integer", path)
+        if value < least:
+            raise ConstraintError(path, f"Member must have value greater than or equal to {least}")
+        if value > most:
+            raise ConstraintError(path, f"Member must have value less than or equal to {most}")
+        return value
+
+    return decode
+
+
+def _boolean_decoder(_spec: dict[str, Any]) -> Decode:
+    def decode(value: Any, path: str) -> bool:
+        if not isinstance(value, bool):
+            raise _wrong_type(value, "a boolean", path)
+        return value
+
+    return decode
+
+
+def _number_decoder(_spec: dict[str, Any]) -> Decode:
+    def decode(value: Any, path: str) -> float:
+        if type(value) not in (int, float):
+            raise _wrong_type(value, "a number", path)
+        return float(value)
+
+    return decode
+
+
+def _blob_decoder(spec: dict[str, Any]) -> Decode:
+    least, most = spec.get("min", 0), spec.get("max")
+
+    def decode(value: Any, path: str) -> bytes:
+        if not isinstance(value, str):
+            raise _wrong_type(value, "a base64 string", path)
+        try:
+            decoded = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise _wrong_type(value, "a base64 string", path) from None
+        _check_length(decoded, least, most, path)
+        return decoded
+
+    return decode
+
+
+_DECODERS: dict[str, Callable[[dict[str, Any]], Decode]] = {
+    "structure": _structure_decoder,
+    "list": _list_decoder,
+    "map": _map_decoder,
+    "string": _string_decoder,
+    "integer": _integer_decoder,
+    "long": _integer_decoder,
+    "boolean": _boolean_decoder,
+    "double": _number_decoder,
+    "timestamp": _number_decoder,
+    "blob": _blob_decoder,
+}
+
+
+def _check_length(value: str | bytes | list[Any], least: int, most: int | None, path: str) -> None:
+    if len(value) < least:
+        raise ConstraintError(path, f"Member must have length greater than or equal to {least}")
+    if most is not None and len(value) > most:
+        raise ConstraintError(path, f"Member must have length less than or equal to {most}")
+
+
+def _wrong_type(value: Any, wanted: str, path: str) -> errors.SerializationException:
+    kinds = {str: "STRING", bool: "BOOLEAN", int: "NUMBER", float: "NUMBER", list: "LIST", dict: "OBJECT"}
+    kind = kinds.get(type(value), "NULL")
+    return errors.SerializationException(
+        f"{kind}_VALUE can not be converted to {wanted} at '{path or 'the request'}'"
+    )
+
+
+@functools.cache
+def encoder(name: str) -> Encode:
+    """Return the function that encodes values of a shape."""
+    spec = shape(name)
+    kind = spec["type"]
+    if kind == "structure":
+        return _structure_encoder(name, spec)
+    if kind == "list":
+        encode_member = encoder(spec["member"])
+        return lambda value: [encode_member(member) for member in value]
+    if kind == "map":
+        encode_value = encoder(spec["value"])
+        return lambda value: {key: encode_value(entry) for key, entry in value.items()}
+    if kind == "blob":
+        return lambda value: base64.b64encode(value).decode()
+    return _scalar_encoder(name, spec)
+
+
+def _structure_encoder(name: str, spec: dict[str, Any]) -> Encode:
+    members = {member: encoder(target) for member, target in spec["members"].items()}
+
+    def encode(value: dict[str, Any]) -> dict[str, Any]:
+        encoded = {}
+        for member, entry in value.items():
+            if member not in members:
+                raise TypeError(f"{name} has no member {member}")
+            if entry is not None:
+                encoded[member] = members[member](entry)
+        return encoded
+
+    return encode
+
+
+_SCALARS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "boolean": (bool,),
+    "double": (int, float),
+    "timestamp": (int, float),
+}
+
+
+def _scalar_encoder(name: str, spec: dict[str, Any]) -> Encode:
+    allowed = _SCALARS[spec["type"]]
+    enum = frozenset(spec["enum"]) if "enum" in spec else None
+
+    def encode(value: Any) -> Any:
+        if type(value) not in allowed or (enum is not None and value not in enum):
+            raise TypeError(f"{value!r} is no {name}")
+        return value
+
+    return encode

@@ -1,0 +1,34 @@
+"""What a rule may know of the request it works for: who calls, on which registry, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ecr_emulator.core.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. Rules never ask a clock: ``now`` is seconds since 1970."""
+
+    registry: Registry
+    """The registry that the request is about."""
+
+    caller_arn: str
+    """Who calls."""
+
+    now: float
+    """The server's time when the request came in."""
+
+    request_id: str
+    """The id that the response, the log and errors carry."""
+
+    origin: str
+    """Scheme, host and port under which the caller reached the server."""
+
+    secure: bool
+    """Whether the caller speaks TLS."""
+
+    endpoint_of: Callable[[Registry], str]
+    """Gives the host and port that URIs in responses name for a registry."""

@@ -1,0 +1,356 @@
+"""Images: putting, finding, listing and deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ecr_emulator.blobs.base import is_digest
+from ecr_emulator.core import errors, repositories
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.manifest import Manifest
+from ecr_emulator.core.names import TAG_PATTERN, is_tag
+from ecr_emulator.metadata.images import Image, ImageFilter
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.store import Transaction
+
+# ECR shows a pull time that is refreshed at least once in 24 hours (ImageDetail).
+PULL_TIME_INTERVAL = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageId:
+    """How a caller names an image: by digest, by tag or by both."""
+
+    digest: str | None = None
+    tag: str | None = None
+
+    def __str__(self) -> str:
+        """Return the form that ECR's messages have."""
+        digest, tag = (f"'{half}'" if half is not None else "null" for half in (self.digest, self.tag))
+        return f"{{imageDigest:{digest}, imageTag:{tag}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one of several images in a request could not be had."""
+
+    image_id: ImageId
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedImage:
+    """An image with the names of all its tags."""
+
+    image: Image
+    tags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image as it was asked for, with its manifest."""
+
+    image_id: ImageId
+    image: Image
+    manifest: bytes
+
+
+def put(
+    tx: Transaction,
+    call: Call,
+    repository_name: str,
+    manifest: Manifest,
+    tag: str | None,
+    *,
+    expected_digest: str | None = None,
+    check_layers: bool = True,
+) -> Image:
+    """Store a manifest, and point a tag at it.
+
+    Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
+    LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists- and, where nothing would
+    change, ImageAlreadyExistsException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    if tag is not None:
+        check_tag(tag)
+    if expected_digest is not None and expected_digest != manifest.digest:
+        raise errors.ImageDigestDoesNotMatchException(
+            f"The digest '{manifest.digest}' of the image manifest does not match the specified digest "
+            f"'{expected_digest}'"
+        )
+    image = tx.images.by_digest(repository.id, manifest.digest)
+    tagged = None if tag is None else tx.tags.image_id(repository.id, tag)
+    if image is not None and (tag is None or tagged == image.id):
+        raise errors.ImageAlreadyExistsException(
+            f"Image with digest '{image.digest}' and tag '{'null' if tag is None else tag}' already exists "
+            f"in the repository with name '{repository.name}' in registry with id '{repository.account}'"
+        )
+    if tag is not None and tagged is not None and repositories.is_immutable(repository, tag):
+        raise errors.ImageTagAlreadyExistsException(
+            f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be "
+            "overwritten because the tag is immutable."
+        )
+    if image is None:
+        image = _insert(tx, call, repository, manifest, check_layers=check_layers)
+    if tag is not None:
+        tx.tags.put(repository.id, tag, image.id)
+    return image
+
+
+def _insert(
+    tx: Transaction, call: Call, repository: Repository, manifest: Manifest, *, check_layers: bool
+) -> Image:
+    blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
+    if check_layers and (missing := blobs.keys() - tx.layers.present(repository.id, blobs).keys()):
+        raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
+    children = {child.digest: child.media_type for child in manifest.children if not child.external}
+    present = tx.images.present(repository.id, children)
+    if missing := children.keys() - present.keys():
+        raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
+    # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
+    size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest)
+    config_type = manifest.config.media_type if manifest.config else None
+    image = Image(
+        id=0,
+        repository_id=repository.id,
+        digest=manifest.digest,
+        media_type=manifest.media_type,
+        artifact_type=manifest.artifact_type or config_type,
+        config_media_type=config_type,
+        subject_digest=manifest.subject.digest if manifest.subject else None,
+        annotations=manifest.annotations,
+        manifest_size=len(manifest.content),
+        size=size,
+        pushed_at=call.now,
+        last_pulled_at=None,
+    )
+    image_id = tx.images.insert(image, manifest.content)
+    tx.images.add_references(image_id, repository.id, "layer", blobs)
+    tx.images.add_references(image_id, repository.id, "image", children)
+    found = tx.images.by_digest(repository.id, manifest.digest)
+    assert found is not None  # noqa: S101 - inserted in this transaction
+    return found
+
+
+def _compressed_size(manifest: Manifest) -> int:
+    """Return the bytes of config and layers, a blob that is named twice counting once."""
+    return sum({blob.digest: blob.size for blob in manifest.blobs}.values())
+
+
+def _missing(noun: str, digests: Collection[str], repository: Repository) -> str:
+    return (
+        f"{noun} with digests '[{', '.join(sorted(digests))}]' required for pushing image into repository "
+        f"with name '{repository.name}' in the registry with id '{repository.account}' do not exist"
+    )
+
+
+def check_tag(tag: str) -> None:
+    """Raise InvalidParameterException for a text that can't be a tag."""
+    if not is_tag(tag):
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'imageTag' failed to satisfy constraint: "
+            f"'must satisfy regular expression '{TAG_PATTERN}''"
+        )
+
+
+def _resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Image | Failure:
+    """Return the image that an id names, or why it names none."""
+    if image_id.digest is None and image_id.tag is None:
+        return Failure(
+            image_id, "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"
+        )
+    if image_id.digest is not None and not is_digest(image_id.digest):
+        return Failure(
+            image_id,
+            "InvalidImageDigest",
+            "Invalid request parameters: image digest should satisfy the "
+            "regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
+        )
+    if image_id.tag is not None and not is_tag(image_id.tag):
+        return Failure(
+            image_id,
+            "InvalidImageTag",
+            f"Invalid request parameters: image tag should satisfy the regex '{TAG_PATTERN}'",
+        )
+    if image_id.digest is None:
+        image = tx.images.by_tag(repository.id, image_id.tag or "")
+    else:
+        image = tx.images.by_digest(repository.id, image_id.digest)
+    if image is None:
+        return Failure(image_id, "ImageNotFound", "Requested image not found")
+    if (
+        None not in (image_id.digest, image_id.tag)
+        and tx.tags.image_id(repository.id, image_id.tag or "") != image.id
+    ):
+        return Failure(image_id, "ImageTagDoesNotMatchDigest", "Image tag does not match image digest")
+    return image
+
+
+def _not_found(image_id: ImageId, repository: Repository) -> errors.ImageNotFoundException:
+    return errors.ImageNotFoundException(
+        f"The image with imageId {image_id} does not exist within the repository with name "
+        f"'{repository.name}' in the registry with id '{repository.account}'"
+    )
+
+
+def find(tx: Transaction, call: Call, repository_name: str, image_id: ImageId) -> FoundImage:
+    """Return one image with its manifest. Raises RepositoryNotFound- and ImageNotFoundException."""
+    repository = repositories.find(tx, call, repository_name)
+    image = _resolve(tx, repository, image_id)
+    if isinstance(image, Failure):
+        raise _not_found(image_id, repository)
+    return FoundImage(image_id, image, tx.images.manifest(image.id))
+
+
+def batch_get(
+    tx: Transaction,
+    call: Call,
+    repository_name: str,
+    image_ids: Iterable[ImageId],
+    accepted_media_types: Collection[str] | None,
+) -> tuple[list[FoundImage], list[Failure]]:
+    """Return images with their manifests, and the failures of those that could not be had.
+
+    Raises RepositoryNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    found: list[FoundImage] = []
+    failures: list[Failure] = []
+    for image_id in dict.fromkeys(image_ids):
+        image = _resolve(tx, repository, image_id)
+        if isinstance(image, Failure):
+            failures.append(image)
+        elif accepted_media_types and image.media_type not in accepted_media_types:
+            failures.append(Failure(image_id, "ImageNotFound", "Requested image not found"))
+        else:
+            found.append(FoundImage(ImageId(image.digest, image_id.tag), image, tx.images.manifest(image.id)))
+    return found, failures
+
+
+async def note_pulls(emulator: Emulator, call: Call, images: Iterable[Image]) -> None:
+    """Record that images are being pulled, unless that was done within the last 24 hours."""
+    before = call.now - PULL_TIME_INTERVAL
+    stale = [image.id for image in images if image.last_pulled_at is None or image.last_pulled_at <= before]
+    if stale:
+        await emulator.metadata.write(_record_pulls, stale, call.now)
+
+
+def _record_pulls(tx: Transaction, image_ids: Collection[int], now: float) -> None:
+    for image_id in image_ids:
+        tx.images.set_pulled(image_id, now)
+
+
+def batch_delete(
+    tx: Transaction, call: Call, repository_name: str, image_ids: Iterable[ImageId]
+) -> tuple[list[ImageId], list[Failure]]:
+    """Delete images by digest with all their tags, by tag only that tag or, the last one, the image.
+
+    An image that an index names stays, unless that index is deleted by the same call. Returns
+    what was deleted, an entry for each tag. Raises RepositoryNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    deleted: list[ImageId] = []
+    failures: list[Failure] = []
+    waiting = list(dict.fromkeys(image_ids))
+    # An index has to go before its children, whatever the order in which they are named.
+    while waiting:
+        blocked: list[ImageId] = []
+        blocked_failures: list[Failure] = []
+        for image_id in waiting:
+            outcome = _delete(tx, repository, image_id)
+            if not isinstance(outcome, Failure):
+                deleted += outcome
+            elif outcome.code == "ImageReferencedByManifestList":
+                blocked.append(image_id)
+                blocked_failures.append(outcome)
+            else:
+                failures.append(outcome)
+        if len(blocked) == len(waiting):
+            failures += blocked_failures
+            break
+        waiting = blocked
+    return deleted, failures
+
+
+def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[ImageId] | Failure:
+    image = _resolve(tx, repository, image_id)
+    if isinstance(image, Failure):
+        return image
+    tags = tx.tags.of_image(image.id)
+    if image_id.tag is not None and tags != [image_id.tag]:
+        tx.tags.delete(repository.id, image_id.tag)
+        return [ImageId(image.digest, image_id.tag)]
+    if indexes := tx.images.referring_indexes(repository.id, image.digest):
+        return Failure(
+            image_id,
+            "ImageReferencedByManifestList",
+            f"Requested image referenced by manifest list: [{', '.join(indexes)}]",
+        )
+    tx.images.delete(image.id)
+    return [ImageId(image.digest, tag) for tag in tags] or [ImageId(image.digest)]
+
+
+def describe(
+    tx: Transaction, call: Call, repository_name: str, image_ids: Sequence[ImageId]
+) -> list[TaggedImage]:
+    """Return the images named with their tags, each once.
+
+    Raises RepositoryNotFoundException, ImageNotFoundException for the first that is not there, and
+    InvalidParameterException for an id with neither digest nor tag.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    images: dict[int, Image] = {}
+    for image_id in image_ids:
+        image = _resolve(tx, repository, image_id)
+        if isinstance(image, Failure):
+            if image.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag"):
+                raise errors.InvalidParameterException(image.reason)
+            raise _not_found(image_id, repository)
+        images[image.id] = image
+    return _with_tags(tx, images.values())
+
+
+def describe_page(
+    tx: Transaction, call: Call, repository_name: str, wanted: ImageFilter, after: int, limit: int
+) -> list[TaggedImage]:
+    """Return a page of a repository's images, past the image with the id ``after``.
+
+    Raises RepositoryNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    return _with_tags(tx, tx.images.page(repository.id, wanted, after, limit))
+
+
+def _with_tags(tx: Transaction, images: Collection[Image]) -> list[TaggedImage]:
+    names = tx.tags.of_images([image.id for image in images])
+    return [TaggedImage(image, names[image.id]) for image in images]
+
+
+def list_page(
+    tx: Transaction,
+    call: Call,
+    repository_name: str,
+    wanted: ImageFilter,
+    after: tuple[int, str],
+    limit: int,
+) -> list[tuple[int, str, str | None]]:
+    """Return a page of (image id, digest, tag), one for each tag and each untagged image.
+
+    Raises RepositoryNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    return tx.images.page_of_identifiers(repository.id, wanted, after, limit)
+
+
+def list_tags(tx: Transaction, call: Call, repository_name: str, after: str, limit: int) -> list[str]:
+    """Return a page of a repository's tags by name. Raises RepositoryNotFoundException."""
+    return tx.tags.page(repositories.find(tx, call, repository_name).id, after, limit)
+
+
+def referrers(tx: Transaction, call: Call, repository_name: str, subject_digest: str) -> list[Image]:
+    """Return the images whose subject is a digest. Raises RepositoryNotFoundException."""
+    return tx.images.referrers(repositories.find(tx, call, repository_name).id, subject_digest)

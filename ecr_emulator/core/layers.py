@@ -1,0 +1,287 @@
+"""Layers: uploading them part by part, checking, reading and removing them.
+
+UploadLayerPart and a PATCH on ``/v2/`` append to the same upload; a layer belongs to the
+repository it was uploaded to, and its bytes are stored once for all repositories.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
+
+from ecr_emulator.blobs.base import (
+    BlobFile,
+    DigestMismatchError,
+    UploadBusyError,
+    UploadMissingError,
+    is_digest,
+)
+from ecr_emulator.core import errors, repositories
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.metadata.layers import Layer
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.uploads import Upload
+
+# ECR's service quotas: bytes of a part that it suggests, least bytes of one that is not the last,
+# number of parts, bytes of a layer (52,000 MiB).
+PART_SIZE = 10 * 1024 * 1024
+MIN_PART_SIZE = 5 * 1024 * 1024
+MAX_PARTS = 4200
+MAX_SIZE = 52_000 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a digest is a layer of a repository; ``size`` and ``media_type`` where it is."""
+
+    digest: str
+    size: int | None
+    media_type: str | None
+
+
+async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
+    """Begin an upload and return its id. Raises RepositoryNotFoundException."""
+    upload_id = str(uuid.uuid4())
+    await emulator.metadata.write(_insert_upload, call, repository_name, upload_id)
+    return upload_id
+
+
+def _insert_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
+    tx.uploads.insert(upload_id, repositories.find(tx, call, repository_name).id, call.now)
+
+
+def find_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:
+    """Return an upload. Raises RepositoryNotFoundException and UploadNotFoundException."""
+    repository = repositories.find(tx, call, repository_name)
+    upload = tx.uploads.get(repository.id, upload_id.lower())
+    if upload is None:
+        raise _upload_not_found(call, repository_name, upload_id)
+    return upload
+
+
+def _upload_not_found(call: Call, repository_name: str, upload_id: str) -> errors.UploadNotFoundException:
+    return errors.UploadNotFoundException(
+        f"The upload with upload id '{upload_id}' does not exist in the repository with name "
+        f"'{repository_name}' in the registry with id '{call.registry.account}'"
+    )
+
+
+def _invalid_part(
+    call: Call, repository_name: str, upload: Upload, reason: str
+) -> errors.InvalidLayerPartException:
+    return errors.InvalidLayerPartException(
+        f"The layer part upload to upload id '{upload.id}' is not valid: {reason}",
+        registryId=call.registry.account,
+        repositoryName=repository_name,
+        uploadId=upload.id,
+        lastValidByteReceived=max(upload.size - 1, 0),
+    )
+
+
+async def append(
+    emulator: Emulator,
+    call: Call,
+    repository_name: str,
+    upload_id: str,
+    chunks: AsyncIterable[bytes],
+    *,
+    first_byte: int | None = None,
+    length: int | None = None,
+) -> Upload:
+    """Append bytes to an upload and return its new state; all of them are kept, or none.
+
+    ``first_byte`` is the position that the caller believes it goes on from, ``length`` the number
+    of bytes it says it sends. Raises RepositoryNotFound-, UploadNotFoundException, InvalidLayerPart-
+    Exception (a gap, a wrong length, another request at work on the upload) and
+    LimitExceededException. What ``chunks`` raises is passed on.
+    """
+    upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+    try:
+        async with emulator.blobs.upload(upload.id) as writer:
+            # Read again, now that nobody else can append.
+            upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+            if first_byte is not None and first_byte != upload.size:
+                raise _invalid_part(
+                    call, repository_name, upload, f"its first byte is {first_byte}, not {upload.size}"
+                )
+            if upload.part_count >= MAX_PARTS:
+                raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
+            size = await writer.append(upload.size, _bounded(chunks, MAX_SIZE - upload.size))
+            if length is not None and size - upload.size != length:
+                raise _invalid_part(
+                    call, repository_name, upload, f"it has {size - upload.size} bytes, not {length}"
+                )
+            if not await emulator.metadata.write(_advance, upload, size, call.now):
+                raise _upload_not_found(call, repository_name, upload_id)
+    except UploadBusyError:
+        raise _invalid_part(call, repository_name, upload, "another part is being uploaded") from None
+    except UploadMissingError:
+        raise _upload_not_found(call, repository_name, upload_id) from None
+    return await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+
+
+def _advance(tx: Transaction, upload: Upload, size: int, now: float) -> bool:
+    return tx.uploads.advance(upload, size, now)
+
+
+async def _bounded(chunks: AsyncIterable[bytes], limit: int) -> AsyncIterable[bytes]:
+    async for chunk in chunks:
+        limit -= len(chunk)
+        if limit < 0:
+            raise errors.LimitExceededException(f"A layer can have at most {MAX_SIZE} bytes")
+        yield chunk
+
+
+async def complete(
+    emulator: Emulator,
+    call: Call,
+    repository_name: str,
+    upload_id: str,
+    digests: Sequence[str],
+    *,
+    min_part_size: int = 0,
+) -> Layer:
+    """Turn an upload into a layer of the repository, if its bytes have every one of the digests.
+
+    The first digest names the layer. ``min_part_size`` is the least that any part but the last must
+    have, in bytes. Raises RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-,
+    InvalidLayer- and, where the repository has the layer, LayerAlreadyExistsException, which ends
+    the upload too.
+    """
+    digest = digests[0]
+    upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+    if malformed := [named for named in digests if not is_digest(named)]:
+        raise errors.InvalidLayerException(f"The layer digest '{malformed[0]}' is not valid")
+    try:
+        async with emulator.blobs.upload(upload.id) as writer:
+            upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+            if upload.part_count == 0:
+                raise errors.EmptyUploadException(
+                    f"The upload with upload id '{upload_id}' does not contain any layer parts"
+                )
+            if upload.smallest_part is not None and upload.smallest_part < min_part_size:
+                raise errors.LayerPartTooSmallException(
+                    f"Layer parts but the last must be at least {min_part_size} bytes in size"
+                )
+            for named in digests:
+                await writer.publish(upload.size, named)
+            known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
+    except DigestMismatchError as error:
+        raise errors.InvalidLayerException(
+            f"The layer digest '{error.actual}' that was calculated does not match the digest "
+            f"'{error.named}' that was specified"
+        ) from None
+    except UploadBusyError:
+        raise _invalid_part(call, repository_name, upload, "another part is being uploaded") from None
+    except UploadMissingError:
+        raise _upload_not_found(call, repository_name, upload_id) from None
+    await emulator.blobs.discard(upload.id)
+    if known:
+        raise errors.LayerAlreadyExistsException(
+            f"The layer with digest '{digest}' already exists in the repository with name "
+            f"'{repository_name}' in the registry with id '{call.registry.account}'"
+        )
+    return Layer(digest, upload.size)
+
+
+def _finish(
+    tx: Transaction, emulator: Emulator, call: Call, repository_name: str, upload: Upload, digest: str
+) -> bool:
+    """End the upload and add the layer; tell whether the repository had it."""
+    repository = repositories.find(tx, call, repository_name)
+    # The blob was published before this transaction: it may have been collected in between.
+    if not tx.uploads.delete(upload.id) or not emulator.blobs.exists(digest):
+        raise _upload_not_found(call, repository_name, upload.id)
+    known = tx.layers.get(repository.id, digest) is not None
+    tx.layers.insert(repository.id, digest, upload.size, call.now)
+    return known
+
+
+async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:
+    """End an upload without a layer. Raises RepositoryNotFound- and UploadNotFoundException."""
+    upload = await emulator.metadata.write(_delete_upload, call, repository_name, upload_id)
+    await emulator.blobs.discard(upload.id)
+
+
+def _delete_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:
+    upload = find_upload(tx, call, repository_name, upload_id)
+    tx.uploads.delete(upload.id)
+    return upload
+
+
+def check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> list[Availability]:
+    """Tell of each digest whether it is a layer of the repository. Raises RepositoryNotFoundException."""
+    repository = repositories.find(tx, call, repository_name)
+    present = tx.layers.present(repository.id, digests)
+    media_types = tx.images.layer_media_types(repository.id, present)
+    return [Availability(digest, present.get(digest), media_types.get(digest)) for digest in digests]
+
+
+def find(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
+    """Return a layer. Raises RepositoryNotFoundException and LayersNotFoundException."""
+    repository = repositories.find(tx, call, repository_name)
+    layer = tx.layers.get(repository.id, digest)
+    if layer is None:
+        raise _layer_not_found(repository, digest)
+    return layer
+
+
+def find_in_image(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
+    """Return a layer that an image uses.
+
+    Raises what ``find`` raises, and LayerInaccessibleException for a layer without an image.
+    """
+    layer = find(tx, call, repository_name, digest)
+    repository = repositories.find(tx, call, repository_name)
+    if not tx.images.is_referenced(repository.id, "layer", digest):
+        raise errors.LayerInaccessibleException(
+            f"The layer with digest '{digest}' in the repository with name '{repository_name}' in the "
+            f"registry with id '{call.registry.account}' is not associated with an image"
+        )
+    return layer
+
+
+def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFoundException:
+    return errors.LayersNotFoundException(
+        f"The layer with digest '{digest}' does not exist in the repository with name "
+        f"'{repository.name}' in the registry with id '{repository.account}'"
+    )
+
+
+async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> BlobFile:
+    """Return what a layer can be read from. Raises what ``find`` raises."""
+    layer = await emulator.metadata.read(find, call, repository_name, digest)
+    blob = await emulator.blobs.open(layer.digest)
+    if blob is None:
+        raise errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")
+    return blob
+
+
+def delete(tx: Transaction, call: Call, repository_name: str, digest: str) -> None:
+    """Remove a layer from a repository.
+
+    Raises RepositoryNotFoundException, LayersNotFoundException, and InvalidParameterException
+    while an image uses it.
+    """
+    layer = find(tx, call, repository_name, digest)
+    repository = repositories.find(tx, call, repository_name)
+    if tx.images.is_referenced(repository.id, "layer", digest):
+        raise errors.InvalidParameterException(f"The layer with digest '{digest}' is used by an image")
+    tx.layers.delete(repository.id, layer.digest)
+
+
+async def discard_abandoned(emulator: Emulator) -> None:
+    """Remove the bytes of uploads that are no more, as a crash can leave them."""
+    # Listed first: an upload that begins meanwhile has its row before its bytes.
+    present = await emulator.blobs.upload_ids()
+    known = await emulator.metadata.read(_upload_ids)
+    for upload_id in present:
+        if upload_id not in known:
+            await emulator.blobs.discard(upload_id)
+
+
+def _upload_ids(tx: Transaction) -> set[str]:
+    return set(tx.uploads.ids())

@@ -1,0 +1,30 @@
+"""The scope of every request: a registry is one account in one region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Regions whose names begin so are in another partition than "aws".
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-isob-", "aws-iso-b"),
+    ("us-iso-", "aws-iso"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A private registry: an account's, in one region."""
+
+    account: str
+    region: str
+
+    @property
+    def partition(self) -> str:
+        """The partition of the region, as ARNs name it."""
+        return next((name for prefix, name in _PARTITIONS if self.region.startswith(prefix)), "aws")
+
+    def repository_arn(self, name: str) -> str:
+        """Return the ARN of a repository of this registry."""
+        return f"arn:{self.partition}:ecr:{self.region}:{self.account}:repository/{name}"

@@ -1,0 +1,209 @@
+"""Repositories: creating, finding and removing them, their tags and their tag mutability."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ecr_emulator.core import errors
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.names import matches_wildcard
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.store import Transaction
+
+MAX_TAGS = 50
+MAX_TAG_KEY = 128
+MAX_TAG_VALUE = 256
+MAX_WILDCARDS = 2
+
+_ARN = re.compile(
+    r"arn:(?P<partition>[^:]*):ecr:(?P<region>[^:]*):(?P<account>[^:]*):repository/(?P<name>.+)"
+)
+_TAG_TEXT = re.compile(r"[\w\s.:/=+\-@]*")
+
+
+def find(tx: Transaction, call: Call, name: str) -> Repository:
+    """Return a repository of the call's registry. Raises RepositoryNotFoundException."""
+    registry = call.registry
+    repository = tx.repositories.get(registry.account, registry.region, name)
+    if repository is None:
+        raise errors.RepositoryNotFoundException(
+            f"The repository with name '{name}' does not exist in the registry with id '{registry.account}'"
+        )
+    return repository
+
+
+def create(
+    tx: Transaction,
+    call: Call,
+    name: str,
+    *,
+    tag_mutability: str = "MUTABLE",
+    tag_exclusions: Sequence[str] = (),
+    scan_on_push: bool = False,
+    encryption_type: str = "AES256",
+    kms_key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Repository:
+    """Create a repository.
+
+    Raises RepositoryAlreadyExistsException, InvalidParameterException for settings that do not
+    fit together, InvalidTagParameterException and TooManyTagsException.
+    """
+    registry = call.registry
+    _check_mutability(tag_mutability, tag_exclusions)
+    if tags:
+        _check_tags(tags)
+    if encryption_type == "AES256" and kms_key is not None:
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'encryptionConfiguration' failed to satisfy constraint: "
+            "'KMS key must not be specified for encryption type AES256'"
+        )
+    if tx.repositories.get(registry.account, registry.region, name) is not None:
+        raise errors.RepositoryAlreadyExistsException(
+            f"The repository with name '{name}' already exists in the registry with id '{registry.account}'"
+        )
+    if encryption_type != "AES256" and kms_key is None:
+        kms_key = f"arn:{registry.partition}:kms:{registry.region}:{registry.account}:alias/aws/ecr"
+    repository = tx.repositories.insert(
+        account=registry.account,
+        region=registry.region,
+        name=name,
+        created_at=call.now,
+        tag_mutability=tag_mutability,
+        tag_exclusions=tag_exclusions,
+        scan_on_push=scan_on_push,
+        encryption_type=encryption_type,
+        kms_key=kms_key,
+    )
+    if tags:
+        tx.repositories.put_tags(repository.id, tags)
+    return repository
+
+
+def describe(
+    tx: Transaction, call: Call, names: Sequence[str] | None, after: str, limit: int
+) -> list[Repository]:
+    """Return the repositories named, in that order, or else a page of all, by name.
+
+    Raises RepositoryNotFoundException for the first name that is not there.
+    """
+    if names is not None:
+        return [find(tx, call, name) for name in dict.fromkeys(names)]
+    return tx.repositories.page(call.registry.account, call.registry.region, after, limit)
+
+
+def delete(tx: Transaction, call: Call, name: str, *, force: bool) -> Repository:
+    """Remove a repository, with its images only where ``force`` is set.
+
+    Raises RepositoryNotFoundException and RepositoryNotEmptyException.
+    """
+    repository = find(tx, call, name)
+    if not force and tx.images.exist(repository.id):
+        raise errors.RepositoryNotEmptyException(
+            f"The repository with name '{name}' in registry with id '{call.registry.account}' "
+            "cannot be deleted because it still contains images"
+        )
+    tx.repositories.delete(repository.id)
+    return repository
+
+
+def set_mutability(
+    tx: Transaction, call: Call, name: str, mutability: str, exclusions: Sequence[str]
+) -> None:
+    """Set which tags can be overwritten.
+
+    Raises RepositoryNotFoundException, and InvalidParameterException for exclusion filters that
+    do not fit the mutability.
+    """
+    repository = find(tx, call, name)
+    _check_mutability(mutability, exclusions)
+    tx.repositories.set_mutability(repository.id, mutability, exclusions)
+
+
+def is_immutable(repository: Repository, tag: str) -> bool:
+    """Tell whether a tag that exists may not be moved to another image.
+
+    The filters of the ``_WITH_EXCLUSION`` modes name the tags that the mode does not hold for.
+    """
+    excluded = any(matches_wildcard(pattern, tag) for pattern in repository.tag_exclusions)
+    return repository.tag_mutability.startswith("IMMUTABLE") != excluded
+
+
+def find_by_arn(tx: Transaction, call: Call, arn: str) -> Repository:
+    """Return the repository that an ARN names.
+
+    Raises InvalidParameterException for a text that is no ARN of a repository here, and
+    RepositoryNotFoundException.
+    """
+    match = _ARN.fullmatch(arn)
+    registry = call.registry
+    if match is None or (match["partition"], match["region"]) != (registry.partition, registry.region):
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'resourceArn' failed to satisfy constraint: 'Invalid ARN'"
+        )
+    name, account = match["name"], match["account"]
+    repository = tx.repositories.get(account, registry.region, name)
+    if repository is None:
+        raise errors.RepositoryNotFoundException(
+            f"The repository with name '{name}' does not exist in the registry with id '{account}'"
+        )
+    return repository
+
+
+def tag(tx: Transaction, call: Call, arn: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a repository, or replace their values.
+
+    Raises RepositoryNotFoundException, InvalidTagParameterException, and TooManyTagsException
+    where it would have more than 50.
+    """
+    repository = find_by_arn(tx, call, arn)
+    _check_tags(tags)
+    if len(tx.repositories.tags(repository.id).keys() | tags.keys()) > MAX_TAGS:
+        raise errors.TooManyTagsException(
+            f"The repository with name '{repository.name}' in the registry with id "
+            f"'{repository.account}' already has the maximum number of {MAX_TAGS} tags"
+        )
+    tx.repositories.put_tags(repository.id, tags)
+
+
+def untag(tx: Transaction, call: Call, arn: str, keys: Sequence[str]) -> None:
+    """Remove tags from a repository. Raises RepositoryNotFoundException."""
+    tx.repositories.delete_tags(find_by_arn(tx, call, arn).id, keys)
+
+
+def list_tags(tx: Transaction, call: Call, arn: str) -> dict[str, str]:
+    """Return a repository's tags. Raises RepositoryNotFoundException."""
+    return tx.repositories.tags(find_by_arn(tx, call, arn).id)
+
+
+def _check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
+    """Check that exclusion filters are given for the modes with exclusion, and only for them."""
+    if mutability.endswith("_WITH_EXCLUSION") != bool(exclusions):
+        wanted = "must be specified" if not exclusions else "must not be specified"
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: "
+            f"'{wanted} when image tag mutability is set to {mutability}'"
+        )
+    for pattern in exclusions:
+        if pattern.count("*") > MAX_WILDCARDS:
+            raise errors.InvalidParameterException(
+                "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: "
+                f"'filter {pattern} must have at most {MAX_WILDCARDS} wildcards'"
+            )
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    if len(tags) > MAX_TAGS:
+        raise errors.TooManyTagsException(f"A repository can have at most {MAX_TAGS} tags, not {len(tags)}")
+    for key, value in tags.items():
+        if not 1 <= len(key) <= MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
+            raise errors.InvalidTagParameterException(
+                f"Tag keys must have 1 to {MAX_TAG_KEY} characters and tag values at most {MAX_TAG_VALUE}"
+            )
+        if key.lower().startswith("aws:"):
+            raise errors.InvalidTagParameterException("Tag keys that begin with 'aws:' are reserved")
+        if not (_TAG_TEXT.fullmatch(key) and _TAG_TEXT.fullmatch(value)):
+            raise errors.InvalidTagParameterException(
+                "Tags can have letters, digits, spaces and the characters _ . : / = + - @"
+            )

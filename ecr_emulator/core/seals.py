@@ -1,0 +1,66 @@
+"""Texts that the server hands out and takes back: page tokens, authorization tokens, download URLs.
+
+Each is sealed with the server's key and for one purpose, so that it can't be forged or used for
+another. The key is kept with the metadata: what was handed out survives a restart, and a reset
+ends it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from ecr_emulator.metadata.store import MetadataStore, Transaction
+
+_KEY = "seal-key"
+
+
+class InvalidSealError(Exception):
+    """A text was not sealed by this server, or for another purpose."""
+
+
+class Seals:
+    """Seals values into opaque texts and opens them again."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._serializers: dict[str, URLSafeSerializer] = {}
+
+    @classmethod
+    async def load(cls, metadata: MetadataStore) -> Seals:
+        """Take the key from the metadata store, making one where there is none."""
+        return cls(await metadata.write(_load_key))
+
+    async def renew(self, metadata: MetadataStore) -> None:
+        """Make a new key: nothing that was sealed before opens any more."""
+        self._key = await metadata.write(_renew_key)
+        self._serializers.clear()
+
+    def seal(self, purpose: str, value: Any) -> str:
+        """Return a text, of letters that URLs allow, that opens to a JSON value."""
+        return str(self._serializer(purpose).dumps(value))
+
+    def open(self, purpose: str, text: str) -> Any:
+        """Return the value that was sealed. Raises InvalidSealError."""
+        try:
+            return self._serializer(purpose).loads(text)
+        except (BadData, UnicodeError) as error:
+            raise InvalidSealError(purpose) from error
+
+    def _serializer(self, purpose: str) -> URLSafeSerializer:
+        serializer = self._serializers.get(purpose)
+        if serializer is None:
+            serializer = self._serializers[purpose] = URLSafeSerializer(self._key, salt=purpose)
+        return serializer
+
+
+def _load_key(tx: Transaction) -> str:
+    return tx.server_values.get(_KEY) or _renew_key(tx)
+
+
+def _renew_key(tx: Transaction) -> str:
+    key = secrets.token_hex(32)
+    tx.server_values.put(_KEY, key)
+    return key

@@ -1,0 +1,1 @@
+"""Who is calling, on which registry, and with what right."""

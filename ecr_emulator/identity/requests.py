@@ -1,0 +1,33 @@
+"""Makes the Call of an HTTP request."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiohttp import web
+
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.identity.endpoints import public_endpoint
+from ecr_emulator.identity.scope import root_arn
+from ecr_emulator.logs import REQUEST_ID
+
+
+def new_call(
+    emulator: Emulator, request: web.Request, registry: Registry, caller_arn: str | None = None
+) -> Call:
+    """Return the Call of a request on a registry; the caller is its account's root where unknown."""
+    host = request.headers.get("Host")
+    port = request.transport.get_extra_info("sockname")[1] if request.transport else emulator.settings.port
+    scheme = "https" if request.secure else "http"
+    endpoint_of = partial(public_endpoint, emulator.settings, port, host)
+    return Call(
+        registry=registry,
+        caller_arn=caller_arn or root_arn(registry),
+        now=emulator.clock.now(),
+        request_id=request[REQUEST_ID],
+        origin=f"{scheme}://{host or endpoint_of(registry)}",
+        secure=request.secure,
+        endpoint_of=endpoint_of,
+    )

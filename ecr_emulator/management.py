@@ -1,0 +1,132 @@
+"""``/_emulator/``: what tests and operators ask of the server, under a name no client of ECR uses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from ecr_emulator import __version__
+from ecr_emulator.core.clock import format_time, parse_time
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.metadata.store import Transaction
+
+Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
+
+
+class _BadRequestError(Exception):
+    """The request's body is not what the path takes."""
+
+
+async def health(_emulator: Emulator, _request: web.Request) -> web.Response:
+    """Tell that the process is alive."""
+    return web.json_response({"status": "ok", "version": __version__})
+
+
+async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Tell that both stores answer."""
+    await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
+    await emulator.blobs.upload_ids()
+    return web.json_response({"status": "ready", "version": __version__})
+
+
+async def reset(emulator: Emulator, request: web.Request) -> web.Response:
+    """Remove everything, or what an account or a region has.
+
+    Without ``account`` and ``region`` in the body the clock goes back to real time too, and no
+    token that was handed out before is valid any more.
+    """
+    body = await _read_object(request, {"account", "region"})
+    account, region = body.get("account"), body.get("region")
+    if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
+        raise _BadRequestError("account must be 12 digits")
+    if region is not None and not isinstance(region, str):
+        raise _BadRequestError("region must be a string")
+    removed = await emulator.metadata.write(_reset, account, region)
+    if account is None and region is None:
+        await emulator.blobs.clear()
+        await emulator.seals.renew(emulator.metadata)
+        emulator.clock.reset()
+    return web.json_response({"repositories": removed})
+
+
+def _reset(tx: Transaction, account: str | None, region: str | None) -> int:
+    return tx.repositories.reset(account, region)
+
+
+async def read_clock(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Tell the server's time."""
+    now = emulator.clock.now()
+    return web.json_response({"now": format_time(now), "epoch": now})
+
+
+async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
+    """Set the clock: to ``now`` (ISO 8601 or epoch seconds), ``advance`` seconds on, or ``reset``."""
+    body = await _read_object(request, {"now", "advance", "reset"})
+    if len(body) != 1:
+        raise _BadRequestError("the body must have one of now, advance and reset")
+    if "reset" in body:
+        if body["reset"] is not True:
+            raise _BadRequestError("reset must be true")
+        emulator.clock.reset()
+    elif "advance" in body:
+        emulator.clock.advance(_seconds(body["advance"]))
+    elif isinstance(body["now"], str):
+        try:
+            emulator.clock.set(parse_time(body["now"]))
+        except ValueError:
+            raise _BadRequestError("now must be an ISO 8601 time") from None
+    else:
+        emulator.clock.set(_seconds(body["now"]))
+    return await read_clock(emulator, request)
+
+
+# Within what datetime can show, to the year 9999.
+_MAX_SECONDS = 250_000_000_000
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _BadRequestError("a time must be a number of seconds")
+    if not -_MAX_SECONDS <= value <= _MAX_SECONDS:
+        raise _BadRequestError(f"a time must be within {_MAX_SECONDS} seconds")
+    return float(value)
+
+
+async def _read_object(request: web.Request, members: set[str]) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.read() or b"{}")
+    except (ValueError, RecursionError, web.HTTPRequestEntityTooLarge):
+        raise _BadRequestError("the body must be JSON") from None
+    if not isinstance(body, dict) or not body.keys() <= members:
+        raise _BadRequestError(f"the body must be an object with {' or '.join(sorted(members))}")
+    return body
+
+
+PATH_PREFIX = "/_emulator/"
+_HANDLERS: dict[str, dict[str, Handler]] = {
+    "health": {"GET": health},
+    "ready": {"GET": ready},
+    "reset": {"POST": reset},
+    "clock": {"GET": read_clock, "POST": set_clock},
+}
+
+
+async def handle(emulator: Emulator, request: web.Request) -> web.Response:
+    """Answer a request to ``/_emulator/…``."""
+    handlers = _HANDLERS.get(request.path.removeprefix(PATH_PREFIX))
+    if handlers is None:
+        return web.json_response({"error": "no such path"}, status=404)
+    handler = handlers.get(request.method)
+    if handler is None:
+        return web.json_response(
+            {"error": "method not allowed"}, status=405, headers={"Allow": ", ".join(handlers)}
+        )
+    try:
+        return await handler(emulator, request)
+    except _BadRequestError as error:
+        return web.json_response({"error": str(error)}, status=400)

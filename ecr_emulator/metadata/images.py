@@ -1,0 +1,240 @@
+"""Images, their manifests and what these refer to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ecr_emulator.metadata.database import Database, Row
+
+ReferenceKind = Literal["layer", "image"]
+TagStatus = Literal["TAGGED", "UNTAGGED", "ANY"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images a list shows; ``status`` is one of an image's, or ANY."""
+
+    tag_status: TagStatus = "ANY"
+    status: str = "ANY"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: a manifest in a repository. Sizes in bytes, times in seconds since 1970."""
+
+    id: int
+    repository_id: int
+    digest: str
+    media_type: str
+    artifact_type: str | None
+    config_media_type: str | None
+    subject_digest: str | None
+    annotations: dict[str, str] | None
+    manifest_size: int
+    size: int
+    pushed_at: float
+    last_pulled_at: float | None
+    status: str = "ACTIVE"
+    last_archived_at: float | None = None
+    last_activated_at: float | None = None
+
+
+def _image(row: Row) -> Image:
+    values: dict[str, Any] = dict(row)
+    if values["annotations"] is not None:
+        values["annotations"] = json.loads(values["annotations"])
+    return Image(**values)
+
+
+# Conditions on whether an image has a tag, by the API's filter value.
+_TAG_STATUS = {
+    "ANY": "",
+    "TAGGED": " AND EXISTS (SELECT 1 FROM tags WHERE tags.image_id = images.id)",
+    "UNTAGGED": " AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.image_id = images.id)",
+}
+
+
+class Images:
+    """Queries on images."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def by_digest(self, repository_id: int, digest: str) -> Image | None:
+        """Return the image with a digest."""
+        row = self._database.one(
+            "SELECT * FROM images WHERE repository_id = :repository_id AND digest = :digest",
+            repository_id=repository_id,
+            digest=digest,
+        )
+        return None if row is None else _image(row)
+
+    def by_tag(self, repository_id: int, tag: str) -> Image | None:
+        """Return the image that a tag points at."""
+        row = self._database.one(
+            "SELECT images.* FROM tags JOIN images ON images.id = tags.image_id"
+            " WHERE tags.repository_id = :repository_id AND tags.name = :tag",
+            repository_id=repository_id,
+            tag=tag,
+        )
+        return None if row is None else _image(row)
+
+    def manifest(self, image_id: int) -> bytes:
+        """Return the manifest's bytes as they were pushed."""
+        row = self._database.one("SELECT content FROM manifests WHERE image_id = :id", id=image_id)
+        if row is None:
+            raise LookupError(f"image {image_id} has no manifest")
+        return bytes(row["content"])
+
+    def insert(self, image: Image, manifest: bytes) -> int:
+        """Add an image, whatever the ``id`` it is given with, and return its id."""
+        image_id = self._database.insert(
+            "INSERT INTO images (repository_id, digest, media_type, artifact_type, config_media_type,"
+            " subject_digest, annotations, manifest_size, size, pushed_at, last_pulled_at, status)"
+            " VALUES (:repository_id, :digest, :media_type, :artifact_type, :config_media_type,"
+            " :subject_digest, :annotations, :manifest_size, :size, :pushed_at, :last_pulled_at, :status)",
+            repository_id=image.repository_id,
+            digest=image.digest,
+            media_type=image.media_type,
+            artifact_type=image.artifact_type,
+            config_media_type=image.config_media_type,
+            subject_digest=image.subject_digest,
+            annotations=None if image.annotations is None else json.dumps(image.annotations),
+            manifest_size=image.manifest_size,
+            size=image.size,
+            pushed_at=image.pushed_at,
+            last_pulled_at=image.last_pulled_at,
+            status=image.status,
+        )
+        self._database.run(
+            "INSERT INTO manifests (image_id, content) VALUES (:id, :content)", id=image_id, content=manifest
+        )
+        return image_id
+
+    def add_references(
+        self, image_id: int, repository_id: int, kind: ReferenceKind, media_types: Mapping[str, str]
+    ) -> None:
+        """Note what an image's manifest names: media types by digest."""
+        self._database.run_many(
+            "INSERT INTO image_references (image_id, repository_id, kind, digest, media_type)"
+            " VALUES (:image_id, :repository_id, :kind, :digest, :media_type)",
+            [
+                {
+                    "image_id": image_id,
+                    "repository_id": repository_id,
+                    "kind": kind,
+                    "digest": digest,
+                    "media_type": media_type,
+                }
+                for digest, media_type in media_types.items()
+            ],
+        )
+
+    def layer_media_types(self, repository_id: int, digests: Collection[str]) -> dict[str, str]:
+        """Return the media types that the repository's images give to layers, by digest."""
+        rows = self._database.all(
+            "SELECT digest, media_type FROM image_references WHERE repository_id = :repository_id"
+            " AND kind = 'layer' AND digest IN (SELECT value FROM json_each(:digests))",
+            repository_id=repository_id,
+            digests=json.dumps(list(digests)),
+        )
+        return {row["digest"]: row["media_type"] for row in rows}
+
+    def is_referenced(self, repository_id: int, kind: ReferenceKind, digest: str) -> bool:
+        """Tell whether an image of the repository names a layer or a child image."""
+        row = self._database.one(
+            "SELECT 1 FROM image_references WHERE repository_id = :repository_id AND kind = :kind"
+            " AND digest = :digest LIMIT 1",
+            repository_id=repository_id,
+            kind=kind,
+            digest=digest,
+        )
+        return row is not None
+
+    def referring_indexes(self, repository_id: int, digest: str) -> list[str]:
+        """Return the digests of the indexes that name an image as their child."""
+        rows = self._database.all(
+            "SELECT images.digest FROM image_references JOIN images ON images.id = image_references.image_id"
+            " WHERE image_references.repository_id = :repository_id AND kind = 'image'"
+            " AND image_references.digest = :digest ORDER BY images.id",
+            repository_id=repository_id,
+            digest=digest,
+        )
+        return [row["digest"] for row in rows]
+
+    def present(self, repository_id: int, digests: Collection[str]) -> dict[str, int]:
+        """Return the sizes of those of the digests that are images of the repository."""
+        rows = self._database.all(
+            "SELECT digest, size FROM images WHERE repository_id = :repository_id"
+            " AND digest IN (SELECT value FROM json_each(:digests))",
+            repository_id=repository_id,
+            digests=json.dumps(list(digests)),
+        )
+        return {row["digest"]: row["size"] for row in rows}
+
+    def referrers(self, repository_id: int, subject_digest: str) -> list[Image]:
+        """Return the images whose subject is a digest, oldest first."""
+        rows = self._database.all(
+            "SELECT * FROM images WHERE repository_id = :repository_id AND subject_digest = :subject_digest"
+            " ORDER BY id",
+            repository_id=repository_id,
+            subject_digest=subject_digest,
+        )
+        return [_image(row) for row in rows]
+
+    def page(self, repository_id: int, wanted: ImageFilter, after: int, limit: int) -> list[Image]:
+        """Return at most ``limit`` images in the order of their first push, past the id ``after``."""
+        rows = self._database.all(
+            "SELECT * FROM images WHERE repository_id = :repository_id AND id > :after"
+            " AND (:status = 'ANY' OR status = :status)"
+            f"{_TAG_STATUS[wanted.tag_status]} ORDER BY id LIMIT :limit",
+            repository_id=repository_id,
+            status=wanted.status,
+            after=after,
+            limit=limit,
+        )
+        return [_image(row) for row in rows]
+
+    def page_of_identifiers(
+        self, repository_id: int, wanted: ImageFilter, after: tuple[int, str], limit: int
+    ) -> list[tuple[int, str, str | None]]:
+        """Return at most ``limit`` (image id, digest, tag), one for each tag and each untagged image.
+
+        They come in the order of their images' first push and of their tags' names, past the
+        (image id, tag) in ``after``, where the tag of an untagged image is "".
+        """
+        join = "JOIN" if wanted.tag_status == "TAGGED" else "LEFT JOIN"
+        untagged = " AND tags.name IS NULL" if wanted.tag_status == "UNTAGGED" else ""
+        rows = self._database.all(
+            f"SELECT images.id, digest, tags.name FROM images {join} tags ON tags.image_id = images.id"
+            " WHERE images.repository_id = :repository_id AND images.id >= :after_id"
+            " AND (:status = 'ANY' OR status = :status)"
+            f" AND (images.id > :after_id OR tags.name > :after_tag){untagged}"
+            " ORDER BY images.id, tags.name LIMIT :limit",
+            repository_id=repository_id,
+            status=wanted.status,
+            after_id=after[0],
+            after_tag=after[1],
+            limit=limit,
+        )
+        return [(row["id"], row["digest"], row["name"]) for row in rows]
+
+    def exist(self, repository_id: int) -> bool:
+        """Tell whether the repository has an image."""
+        row = self._database.one(
+            "SELECT 1 FROM images WHERE repository_id = :repository_id LIMIT 1", repository_id=repository_id
+        )
+        return row is not None
+
+    def set_pulled(self, image_id: int, pulled_at: float) -> None:
+        """Record when an image was pulled."""
+        self._database.run(
+            "UPDATE images SET last_pulled_at = :pulled_at WHERE id = :id", id=image_id, pulled_at=pulled_at
+        )
+
+    def delete(self, image_id: int) -> None:
+        """Remove an image with its manifest, its tags and its references."""
+        self._database.run("DELETE FROM images WHERE id = :id", id=image_id)

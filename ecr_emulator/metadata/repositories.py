@@ -1,0 +1,176 @@
+"""Repositories, their settings, their policies and their tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecr_emulator.metadata.database import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository; times are seconds since 1970."""
+
+    id: int
+    account: str
+    region: str
+    name: str
+    created_at: float
+    tag_mutability: str
+    tag_exclusions: tuple[str, ...]
+    scan_on_push: bool
+    encryption_type: str
+    kms_key: str | None
+    policy_text: str | None = None
+    lifecycle_policy_text: str | None = None
+    lifecycle_evaluated_at: float | None = None
+
+
+def _repository(row: Row) -> Repository:
+    values: dict[str, Any] = dict(row)
+    values["tag_exclusions"] = tuple(json.loads(values["tag_exclusions"]))
+    values["scan_on_push"] = bool(values["scan_on_push"])
+    return Repository(**values)
+
+
+class Repositories:
+    """Queries on repositories."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, account: str, region: str, name: str) -> Repository | None:
+        """Return one repository."""
+        row = self._database.one(
+            "SELECT * FROM repositories WHERE account = :account AND region = :region AND name = :name",
+            account=account,
+            region=region,
+            name=name,
+        )
+        return None if row is None else _repository(row)
+
+    def page(self, account: str, region: str, after: str, limit: int) -> list[Repository]:
+        """Return at most ``limit`` repositories by name, from the first one past ``after``."""
+        rows = self._database.all(
+            "SELECT * FROM repositories WHERE account = :account AND region = :region AND name > :after"
+            " ORDER BY name LIMIT :limit",
+            account=account,
+            region=region,
+            after=after,
+            limit=limit,
+        )
+        return [_repository(row) for row in rows]
+
+    def next_registry(self, account: str, region: str) -> tuple[str, str] | None:
+        """Return the first (account, region) past the one given that has a repository."""
+        row = self._database.one(
+            "SELECT account, region FROM repositories WHERE (account, region) > (:account, :region)"
+            " ORDER BY account, region LIMIT 1",
+            account=account,
+            region=region,
+        )
+        return None if row is None else (row["account"], row["region"])
+
+    def insert(
+        self,
+        *,
+        account: str,
+        region: str,
+        name: str,
+        created_at: float,
+        tag_mutability: str,
+        tag_exclusions: Sequence[str],
+        scan_on_push: bool,
+        encryption_type: str,
+        kms_key: str | None,
+    ) -> Repository:
+        """Add a repository whose name is free."""
+        row_id = self._database.insert(
+            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
+            " scan_on_push, encryption_type, kms_key) VALUES (:account, :region, :name, :created_at,"
+            " :tag_mutability, :tag_exclusions, :scan_on_push, :encryption_type, :kms_key)",
+            account=account,
+            region=region,
+            name=name,
+            created_at=created_at,
+            tag_mutability=tag_mutability,
+            tag_exclusions=json.dumps(list(tag_exclusions)),
+            scan_on_push=scan_on_push,
+            encryption_type=encryption_type,
+            kms_key=kms_key,
+        )
+        return Repository(
+            id=row_id,
+            account=account,
+            region=region,
+            name=name,
+            created_at=created_at,
+            tag_mutability=tag_mutability,
+            tag_exclusions=tuple(tag_exclusions),
+            scan_on_push=scan_on_push,
+            encryption_type=encryption_type,
+            kms_key=kms_key,
+        )
+
+    def delete(self, repository_id: int) -> None:
+        """Remove a repository with its images, tags, layers and uploads."""
+        self._database.run("DELETE FROM repositories WHERE id = :id", id=repository_id)
+
+    def set_mutability(self, repository_id: int, mutability: str, exclusions: Sequence[str]) -> None:
+        """Set which tags can be overwritten."""
+        self._database.run(
+            "UPDATE repositories SET tag_mutability = :mutability, tag_exclusions = :exclusions"
+            " WHERE id = :id",
+            id=repository_id,
+            mutability=mutability,
+            exclusions=json.dumps(list(exclusions)),
+        )
+
+    def set_policy(self, repository_id: int, text: str | None) -> None:
+        """Set the repository policy, or remove it."""
+        self._database.run(
+            "UPDATE repositories SET policy_text = :text WHERE id = :id", id=repository_id, text=text
+        )
+
+    def set_lifecycle_policy(self, repository_id: int, text: str | None) -> None:
+        """Set a lifecycle policy, which is yet to be evaluated, or remove it."""
+        self._database.run(
+            "UPDATE repositories SET lifecycle_policy_text = :text, lifecycle_evaluated_at = NULL"
+            " WHERE id = :id",
+            id=repository_id,
+            text=text,
+        )
+
+    def tags(self, repository_id: int) -> dict[str, str]:
+        """Return the repository's tags (the resource's, not its images') by key."""
+        rows = self._database.all(
+            "SELECT key, value FROM repository_tags WHERE repository_id = :id ORDER BY key", id=repository_id
+        )
+        return {row["key"]: row["value"] for row in rows}
+
+    def put_tags(self, repository_id: int, tags: Mapping[str, str]) -> None:
+        """Add tags, replacing the values of keys that are there."""
+        self._database.run_many(
+            "INSERT INTO repository_tags (repository_id, key, value) VALUES (:id, :key, :value)"
+            " ON CONFLICT (repository_id, key) DO UPDATE SET value = excluded.value",
+            [{"id": repository_id, "key": key, "value": value} for key, value in tags.items()],
+        )
+
+    def delete_tags(self, repository_id: int, keys: Sequence[str]) -> None:
+        """Remove tags; keys that are not there are passed over."""
+        self._database.run_many(
+            "DELETE FROM repository_tags WHERE repository_id = :id AND key = :key",
+            [{"id": repository_id, "key": key} for key in keys],
+        )
+
+    def reset(self, account: str | None, region: str | None) -> int:
+        """Remove the repositories of an account and region, None meaning any; return how many."""
+        return self._database.run(
+            "DELETE FROM repositories WHERE (:account IS NULL OR account = :account)"
+            " AND (:region IS NULL OR region = :region)",
+            account=account,
+            region=region,
+        )

@@ -1,0 +1,194 @@
+"""The metadata store on SQLite: one writer thread, a few readers, write-ahead logging."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ecr_emulator.metadata.store import Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READERS = 2
+# Writers that wait share one commit, and so one fsync.
+LARGEST_BATCH = 64
+
+
+class SchemaTooNewError(RuntimeError):
+    """The database was written by a newer version of the emulator."""
+
+
+class SqliteDatabase:
+    """A Database over one sqlite3 connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        self.connection = connection
+
+    def all(self, sql: str, /, **parameters: object) -> Sequence[Mapping[str, Any]]:
+        """Run a query and return its rows."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def one(self, sql: str, /, **parameters: object) -> Mapping[str, Any] | None:
+        """Run a query and return its first row, if it has one."""
+        row: Mapping[str, Any] | None = self.connection.execute(sql, parameters).fetchone()
+        return row
+
+    def run(self, sql: str, /, **parameters: object) -> int:
+        """Run a statement and return the number of rows that it changed."""
+        return self.connection.execute(sql, parameters).rowcount
+
+    def insert(self, sql: str, /, **parameters: object) -> int:
+        """Run an INSERT and return the new row's id."""
+        return self.connection.execute(sql, parameters).lastrowid or 0
+
+    def run_many(self, sql: str, rows: Sequence[Mapping[str, object]], /) -> None:
+        """Run a statement once for each row of parameters."""
+        self.connection.executemany(sql, rows)
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return the migrations as (number, SQL), in order."""
+    folder = resources.files("ecr_emulator.metadata.migrations")
+    scripts = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), entry.read_text()) for name, entry in scripts]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database to the newest schema; each migration applies whole or not at all.
+
+    Raises SchemaTooNewError where the database is ahead of this program.
+    """
+    steps = migrations()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > steps[-1][0]:
+        raise SchemaTooNewError(
+            f"the database has schema {version}, this version of the emulator knows {steps[-1][0]}"
+        )
+    for number, script in steps:
+        if number > version:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+class SqliteMetadata:
+    """A MetadataStore in one SQLite file.
+
+    With ``durable`` a commit is on the disk before it is acknowledged (synchronous=FULL); without
+    it only a crash of the machine, not one of the server, can lose the last commits.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self._path = path
+        self._durable = durable
+        writer = self._connect()
+        try:
+            migrate(writer)
+        except BaseException:
+            writer.close()
+            raise
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[Transaction], Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._writer = threading.Thread(target=self._write_forever, args=(writer,), name="metadata-writer")
+        self._writer.start()
+        self._reader = threading.local()
+        self._reader_connections: list[sqlite3.Connection] = []
+        self._readers = ThreadPoolExecutor(READERS, "metadata-reader", initializer=self._open_reader)
+
+    def _connect(self) -> sqlite3.Connection:
+        # Each connection is used by one thread at a time; closing happens on another.
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=30, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    async def read(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads, on one consistent snapshot."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._readers, lambda: self._read(lambda tx: function(tx, *args, **kwargs))
+        )
+
+    async def write(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that may write. Once this returns, what it wrote survives a crash."""
+        future: Future[T] = Future()
+        self._jobs.put((future, lambda tx: function(tx, *args, **kwargs)))
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Finish what was begun and close the connections."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._reader_connections:
+            connection.close()
+
+    def _open_reader(self) -> None:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        self._reader_connections.append(connection)
+        self._reader.connection = connection
+        self._reader.transaction = Transaction(SqliteDatabase(connection))
+
+    def _read(self, function: Callable[[Transaction], T]) -> T:
+        connection: sqlite3.Connection = self._reader.connection
+        connection.execute("BEGIN")
+        try:
+            return function(self._reader.transaction)
+        finally:
+            connection.execute("COMMIT")
+
+    def _write_forever(self, connection: sqlite3.Connection) -> None:
+        transaction = Transaction(SqliteDatabase(connection))
+        stopping = False
+        while not stopping:
+            jobs = [self._jobs.get()]
+            while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
+                jobs.append(self._jobs.get())
+            stopping = None in jobs
+            batch = [job for job in jobs if job is not None and job[0].set_running_or_notify_cancel()]
+            if batch:
+                _write_batch(connection, transaction, batch)
+        connection.close()
+
+
+def _write_batch(
+    connection: sqlite3.Connection,
+    transaction: Transaction,
+    batch: list[tuple[Future[Any], Callable[[Transaction], Any]]],
+) -> None:
+    """Run the jobs one after the other in one commit; each is undone alone where it fails."""
+    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for future, function in batch:
+            connection.execute("SAVEPOINT job")
+            try:
+                outcomes.append((future, function(transaction), None))
+            except BaseException as error:
+                connection.execute("ROLLBACK TO job")
+                outcomes.append((future, None, error))
+            connection.execute("RELEASE job")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        outcomes = [(future, None, error) for future, _ in batch]
+    for future, result, failure in outcomes:
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)

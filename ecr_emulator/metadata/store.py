@@ -1,0 +1,56 @@
+"""The metadata store: a transaction is one plain function, given a Transaction and its arguments.
+
+So no network and no blob copy can sit inside a transaction, retries live in one place, and the
+rules of core are tested as plain functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from ecr_emulator.metadata.database import Database
+from ecr_emulator.metadata.images import Images
+from ecr_emulator.metadata.layers import Layers
+from ecr_emulator.metadata.repositories import Repositories
+from ecr_emulator.metadata.server_values import ServerValues
+from ecr_emulator.metadata.tags import Tags
+from ecr_emulator.metadata.uploads import Uploads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Transaction:
+    """The queries of every noun, all on one connection."""
+
+    def __init__(self, database: Database) -> None:
+        self.repositories = Repositories(database)
+        self.images = Images(database)
+        self.tags = Tags(database)
+        self.layers = Layers(database)
+        self.uploads = Uploads(database)
+        self.server_values = ServerValues(database)
+
+
+class MetadataStore(Protocol):
+    """Runs functions in transactions, off the event loop."""
+
+    async def read(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads, on one consistent snapshot."""
+        ...
+
+    async def write(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that may write. Once this returns, what it wrote survives a crash.
+
+        An exception of the function undoes all that it wrote, and is raised here.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the database."""
+        ...

@@ -1,0 +1,1 @@
+"""The data plane: the OCI distribution API under ``/v2/``."""

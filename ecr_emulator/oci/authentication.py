@@ -1,0 +1,60 @@
+"""Who a request of the data plane comes from, and which registry it is about."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.identity import tokens
+from ecr_emulator.identity.requests import new_call
+from ecr_emulator.identity.scope import default_registry, registry_of_host
+from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.oci.errors import OciError
+
+
+async def authenticate(emulator: Emulator, request: web.Request) -> Call:
+    """Return the Call of a request, from its host name and its authorization token.
+
+    Raises OciError: 401 where the caller has to log in, 403 where the token has expired or is for
+    another registry.
+    """
+    # containerd's mirrors name the registry that they stand for in ``ns``.
+    named = registry_of_host(request.host) or registry_of_host(request.query.get("ns", ""))
+    token = tokens.read(emulator.seals, request.headers.get("Authorization", ""))
+    if emulator.settings.auth == "off":
+        registry = named or (token.registry if token else await _only_registry(emulator))
+        if registry is None:
+            raise _challenge(request)
+        return new_call(emulator, request, registry, token.caller_arn if token else None)
+    if token is None:
+        raise _challenge(request)
+    if token.expires_at <= emulator.clock.now():
+        raise OciError(403, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
+    if named is not None and named != token.registry:
+        raise OciError(403, "DENIED", "Your authorization token is for another registry.")
+    return new_call(emulator, request, token.registry, token.caller_arn)
+
+
+def _challenge(request: web.Request) -> OciError:
+    realm = f"{request.scheme}://{request.host}/"
+    return OciError(
+        401,
+        "UNAUTHORIZED",
+        "Not Authorized",
+        {"WWW-Authenticate": f'Basic realm="{realm}",service="ecr.amazonaws.com"'},
+    )
+
+
+async def _only_registry(emulator: Emulator) -> Registry | None:
+    """Return the registry that an anonymous caller means, or None where it could be several."""
+    default = default_registry(emulator.settings)
+    return await emulator.metadata.read(_only_registry_of, default)
+
+
+def _only_registry_of(tx: Transaction, default: Registry) -> Registry | None:
+    first = tx.repositories.next_registry("", "")
+    if first is None:
+        return default
+    return Registry(*first) if tx.repositories.next_registry(*first) is None else None

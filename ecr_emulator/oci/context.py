@@ -1,0 +1,32 @@
+"""What a handler of the data plane is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.oci.errors import OciError
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request to ``/v2/NAME/…``: ``reference`` is what the path ends with after the noun."""
+
+    emulator: Emulator
+    request: web.Request
+    call: Call
+    name: str
+    reference: str
+
+    @property
+    def base(self) -> str:
+        """The path of the repository."""
+        return f"/v2/{self.name}"
+
+    def require_setting(self, setting: str) -> None:
+        """Refuse, as ECR does, what only a setting that is ``on`` offers."""
+        if setting != "on":
+            raise OciError(405, "UNSUPPORTED", "The operation is unsupported.")

@@ -1,0 +1,94 @@
+"""Manifests, by tag and by digest."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ecr_emulator.blobs.base import is_digest
+from ecr_emulator.core import errors, images, manifest
+from ecr_emulator.core.images import ImageId
+from ecr_emulator.core.names import is_tag
+from ecr_emulator.oci.context import Context
+from ecr_emulator.oci.errors import OciError
+
+
+def _image_id(reference: str) -> ImageId:
+    if ":" not in reference:
+        return ImageId(tag=reference)
+    if not is_digest(reference):
+        raise OciError(400, "DIGEST_INVALID", f"The digest '{reference}' is not valid")
+    return ImageId(digest=reference)
+
+
+async def get(context: Context) -> web.Response:
+    """Answer GET and HEAD with the manifest as it was pushed."""
+    image_id = _image_id(context.reference)
+    emulator, call = context.emulator, context.call
+    try:
+        found = await emulator.metadata.read(images.find, call, context.name, image_id)
+    except errors.ImageNotFoundException:
+        raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from None
+    if context.request.method == "GET":
+        await images.note_pulls(emulator, call, [found.image])
+    return web.Response(
+        body=found.manifest,
+        headers={"Content-Type": found.image.media_type, "Docker-Content-Digest": found.image.digest},
+    )
+
+
+async def put(context: Context) -> web.Response:
+    """Store a manifest under a tag or under its digest alone."""
+    image_id = _image_id(context.reference)
+    if image_id.tag is not None and not is_tag(image_id.tag):
+        raise OciError(400, "TAG_INVALID", f"The tag '{image_id.tag}' is not valid")
+    content = await _read(context.request)
+    media_type = context.request.headers.get("Content-Type", "").partition(";")[0].strip() or None
+    algorithm = image_id.digest.partition(":")[0] if image_id.digest else "sha256"
+    parsed = manifest.parse(content, media_type, algorithm)
+    try:
+        await context.emulator.metadata.write(
+            images.put,
+            context.call,
+            context.name,
+            parsed,
+            image_id.tag,
+            expected_digest=image_id.digest,
+            check_layers=context.emulator.settings.layer_check == "strict",
+        )
+    except errors.ImageAlreadyExistsException:
+        # Clients push what is there again, and have to be told that it is.
+        pass
+    except errors.LayersNotFoundException as error:
+        raise OciError(404, "MANIFEST_BLOB_UNKNOWN", error.message) from None
+    headers = {
+        "Location": f"{context.base}/manifests/{parsed.digest}",
+        "Docker-Content-Digest": parsed.digest,
+    }
+    if parsed.subject is not None:
+        headers["OCI-Subject"] = parsed.subject.digest
+    return web.Response(status=201, headers=headers)
+
+
+async def _read(request: web.Request) -> bytes:
+    """Read a manifest, at most one byte past the largest."""
+    content = bytearray()
+    while len(content) <= manifest.MAX_SIZE:
+        chunk = await request.content.read(manifest.MAX_SIZE + 1 - len(content))
+        if not chunk:
+            return bytes(content)
+        content += chunk
+    raise OciError(413, "MANIFEST_INVALID", f"A manifest can have at most {manifest.MAX_SIZE} bytes")
+
+
+async def delete(context: Context) -> web.Response:
+    """Delete an image, or a tag, where the setting allows it: ECR does not."""
+    context.require_setting(context.emulator.settings.oci_deletes)
+    image_id = _image_id(context.reference)
+    _, failures = await context.emulator.metadata.write(
+        images.batch_delete, context.call, context.name, [image_id]
+    )
+    for failure in failures:
+        if failure.code == "ImageReferencedByManifestList":
+            raise OciError(405, "UNSUPPORTED", failure.reason)
+        raise OciError(404, "MANIFEST_UNKNOWN", failure.reason)
+    return web.Response(status=202)

@@ -1,0 +1,186 @@
+"""A running server: opens the stores, listens, sends each request to its plane, and shuts down."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from ecr_emulator import logs, management
+from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.control import endpoint as control_endpoint
+from ecr_emulator.control import operations
+from ecr_emulator.core import layers
+from ecr_emulator.core.clock import Clock, parse_time
+from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.seals import Seals
+from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
+from ecr_emulator.oci import downloads
+from ecr_emulator.oci import endpoint as oci_endpoint
+from ecr_emulator.settings import MEMORY, Settings
+
+_logger = logging.getLogger(__name__)
+
+# Seconds that requests under way are given when the server is told to stop.
+SHUTDOWN_TIMEOUT = 10.0
+_THROWAWAY_PREFIX = "ecr-emulator-"
+
+
+class StartError(Exception):
+    """The server can't start; the message tells a person why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that listens."""
+
+    url: str
+    host: str
+    port: int
+    emulator: Emulator
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[RunningServer]:
+    """Serve until the block ends, then let requests under way finish. Raises StartError."""
+    with _data_folder(settings.data_dir) as folder:
+        emulator = await _open(settings, folder)
+        runner = web.AppRunner(
+            application(emulator),
+            access_log_class=logs.AccessLogger,
+            access_log=logging.getLogger("ecr_emulator.access"),
+            auto_decompress=False,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        try:
+            await runner.setup()
+            port = await _listen(runner, settings)
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
+        finally:
+            await runner.cleanup()
+            await emulator.metadata.close()
+            await emulator.blobs.close()
+
+
+def application(emulator: Emulator) -> web.Application:
+    """Return the aiohttp application over an emulator's stores."""
+
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        request[logs.REQUEST_ID] = str(uuid.uuid4())
+        path = request.path
+        if path == "/":
+            return await control_endpoint.handle(emulator, request)
+        if path.startswith("/v2/") or path == "/v2":
+            return await oci_endpoint.handle(emulator, request)
+        if path.startswith(DOWNLOADS_PREFIX):
+            return await downloads.handle(emulator, request)
+        if path.startswith(management.PATH_PREFIX):
+            return await management.handle(emulator, request)
+        return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
+
+    operations.functions()  # Reads the service model, which no request should wait for.
+    app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
+    app.router.add_route("*", "/{path:.*}", dispatch)
+    return app
+
+
+async def _open(settings: Settings, folder: Path) -> Emulator:
+    # A throw-away server has nothing to lose in a crash of the machine.
+    durable = settings.data_dir != MEMORY
+    try:
+        start = parse_time(settings.clock) if settings.clock else None
+    except ValueError:
+        raise StartError(
+            f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
+        ) from None
+    try:
+        blobs = FilesystemBlobs(folder, durable=durable)
+        metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
+    except SchemaTooNewError as error:
+        raise StartError(f"can't use the data folder {folder}: {error}") from None
+    except Exception as error:
+        raise StartError(f"can't use the data folder {folder}: {error}") from error
+    emulator = Emulator(
+        settings=settings,
+        metadata=metadata,
+        blobs=blobs,
+        clock=Clock(start),
+        seals=await Seals.load(metadata),
+    )
+    await layers.discard_abandoned(emulator)
+    return emulator
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> int:
+    site = web.TCPSite(runner, settings.host, settings.port)
+    try:
+        await site.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {settings.port} on {settings.host} is taken; stop what listens there, or choose "
+                "another with --port (0 takes a free one)"
+            ) from None
+        raise StartError(f"can't listen on {settings.host}:{settings.port}: {error}") from None
+    port: int = runner.addresses[0][1]
+    return port
+
+
+@contextlib.contextmanager
+def _data_folder(data_dir: str) -> Iterator[Path]:
+    """Give the folder with all state, made if need be; a throw-away one is removed at the end."""
+    if data_dir == MEMORY:
+        with _throwaway_folder() as folder:
+            yield folder
+        return
+    folder = Path(data_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"the data folder {folder} is not writable ({error.strerror}); choose another with --data-dir, "
+            f"or {MEMORY} for a throw-away server"
+        ) from None
+    yield folder
+
+
+@contextlib.contextmanager
+def _throwaway_folder() -> Iterator[Path]:
+    """Give a folder of the system's temporary one, and remove those that killed servers left."""
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_THROWAWAY_PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=_THROWAWAY_PREFIX))
+    with _locked(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder. Raises BlockingIOError where a running server holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

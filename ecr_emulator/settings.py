@@ -1,0 +1,101 @@
+"""The server's settings: one table that flags, environment variables and the TOML file share."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MEMORY = ":memory:"
+ENVIRONMENT_PREFIX = "ECR_EMULATOR_"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that the server can't work with."""
+
+
+def _setting(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ``ecr-emulator serve`` can be told; each field is a flag, a variable and a TOML key.
+
+    Raises SettingsError for a value out of its range.
+    """
+
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(4510, "port to listen on; 0 takes a free one")
+    data_dir: str = _setting("./data", f"folder that keeps all state; {MEMORY} for a throw-away server")
+    account_id: str = _setting("000000000000", "account of callers whose access key names none")
+    region: str = _setting("us-east-1", "region of callers who name none")
+    public_endpoint: str = _setting(
+        "",
+        "host[:port] that repositoryUri and proxyEndpoint name; {account} and {region} are filled in; "
+        "by default the address listened on, or with a wildcard address the one the caller used",
+    )
+    auth: str = _setting(
+        "off",
+        "off takes any credentials; token wants a valid authorization token on /v2/",
+        ("off", "token"),
+    )
+    layer_check: str = _setting(
+        "strict", "off lets PutImage take manifests whose layers were never uploaded", ("strict", "off")
+    )
+    oci_deletes: str = _setting("off", "deletes on /v2/, which ECR does not offer", ("off", "on"))
+    oci_catalog: str = _setting("off", "/v2/_catalog, which ECR does not offer", ("off", "on"))
+    clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
+    log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
+    log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value, choices = getattr(self, setting.name), setting.metadata["choices"]
+            if type(value) is not type(setting.default):
+                raise SettingsError(
+                    f"{setting.name} must be of type {type(setting.default).__name__}, not {value!r}"
+                )
+            if choices and value not in choices:
+                raise SettingsError(f"{setting.name} must be one of {', '.join(choices)}, not {value!r}")
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
+        if not re.fullmatch(r"\d{12}", self.account_id):
+            raise SettingsError(f"account_id must be 12 digits, not {self.account_id!r}")
+        if not re.fullmatch(r"[0-9a-z-]{2,25}", self.region):
+            raise SettingsError(
+                f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
+            )
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Combine the sources: a flag wins over a variable, a variable over the file, the file over defaults.
+
+    Raises SettingsError for an unknown key, a value of the wrong type or out of range, and a file
+    that can't be read.
+    """
+    known = {setting.name: setting for setting in fields(Settings)}
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"can't read {file}: {error}") from error
+        if unknown := sorted(values.keys() - known.keys()):
+            raise SettingsError(f"{file} has unknown settings: {', '.join(unknown)}")
+    for name, setting in known.items():
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is not None:
+            values[name] = _integer(name, text) if isinstance(setting.default, int) else text
+    values |= {name: value for name, value in flags.items() if name in known and value is not None}
+    return Settings(**values)
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} must be a whole number, not {text!r}") from error

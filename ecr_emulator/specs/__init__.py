@@ -1,0 +1,1 @@
+"""Machine-readable contracts that the server loads: the compiled service model and schemas."""

@@ -1,0 +1,99 @@
+"""Fixtures of the contract tests: one server for the session, emptied before each test."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from ecr_emulator.testing import BackgroundServer
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+
+@pytest.fixture
+def _event_loop_is_never_blocked(ecr_server: BackgroundServer) -> Iterator[BlockBuster]:
+    """Make a blocking call on the server's event loop an error, which the request then fails with."""
+    with blockbuster_ctx("ecr_emulator") as detector:
+        yield detector
+
+
+@pytest.fixture
+def server(ecr_registry: BackgroundServer, _event_loop_is_never_blocked: BlockBuster) -> BackgroundServer:
+    """An empty server."""
+    return ecr_registry
+
+
+@pytest.fixture
+def ecr(server: BackgroundServer, ecr_client: Any) -> Any:
+    """A boto3 client of the empty server."""
+    return ecr_client
+
+
+@pytest.fixture
+def repository(ecr: Any) -> str:
+    """The name of a repository."""
+    ecr.create_repository(repositoryName="app")
+    return "app"
+
+
+def sha256(content: bytes) -> str:
+    """Return the digest of some bytes."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def descriptor(content: bytes, media_type: str) -> dict[str, Any]:
+    """Return the descriptor of a blob or a manifest."""
+    return {"mediaType": media_type, "digest": sha256(content), "size": len(content)}
+
+
+def upload_layer(client: Any, repository: str, content: bytes) -> str:
+    """Upload a layer through the API and return its digest."""
+    upload_id = client.initiate_layer_upload(repositoryName=repository)["uploadId"]
+    client.upload_layer_part(
+        repositoryName=repository,
+        uploadId=upload_id,
+        partFirstByte=0,
+        partLastByte=len(content) - 1,
+        layerPartBlob=content,
+    )
+    digest = sha256(content)
+    client.complete_layer_upload(repositoryName=repository, uploadId=upload_id, layerDigests=[digest])
+    return digest
+
+
+def image_manifest(config: bytes, *layers: bytes, media_type: str = OCI_MANIFEST, **members: Any) -> bytes:
+    """Return the manifest of an image with those blobs."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": descriptor(config, OCI_CONFIG),
+            "layers": [descriptor(layer, OCI_LAYER) for layer in layers],
+            **members,
+        }
+    ).encode()
+
+
+def put_image(
+    client: Any, repository: str, tag: str | None = None, seed: str = "seed", **members: Any
+) -> str:
+    """Put a small image, different for each seed, through the API and return its digest."""
+    config, layer = f"config {seed}".encode(), f"layer {seed}".encode()
+    for content in (config, layer):
+        checked = client.batch_check_layer_availability(
+            repositoryName=repository, layerDigests=[sha256(content)]
+        )
+        if checked["layers"][0]["layerAvailability"] != "AVAILABLE":
+            upload_layer(client, repository, content)
+    manifest = image_manifest(config, layer, **members)
+    named = {} if tag is None else {"imageTag": tag}
+    client.put_image(repositoryName=repository, imageManifest=manifest.decode(), **named)
+    return sha256(manifest)
