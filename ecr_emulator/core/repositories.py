@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ecr_emulator.core import errors
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.names import matches_wildcard
+from ecr_emulator.core.policies import validate_repository_policy
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
@@ -207,3 +208,54 @@ def _check_tags(tags: Mapping[str, str]) -> None:
             raise errors.InvalidTagParameterException(
                 "Tags can have letters, digits, spaces and the characters _ . : / = + - @"
             )
+
+
+def set_policy(tx: Transaction, call: Call, name: str, text: str) -> None:
+    """Set the repository policy. Raises RepositoryNotFound- and InvalidParameterException."""
+    repository = find(tx, call, name)
+    validate_repository_policy(text)
+    tx.repositories.set_policy(repository.id, text)
+
+
+def get_policy(tx: Transaction, call: Call, name: str) -> str:
+    """Return the repository policy. Raises RepositoryNotFound- and RepositoryPolicyNotFoundException."""
+    text = find(tx, call, name).policy_text
+    if text is None:
+        raise errors.RepositoryPolicyNotFoundException(
+            f"Repository policy does not exist for the repository with name '{name}' in the registry with "
+            f"id '{call.registry.account}'"
+        )
+    return text
+
+
+def delete_policy(tx: Transaction, call: Call, name: str) -> str:
+    """Remove the repository policy and return its text. Raises what ``get_policy`` raises."""
+    text = get_policy(tx, call, name)
+    tx.repositories.set_policy(find(tx, call, name).id, None)
+    return text
+
+
+def set_lifecycle_policy(tx: Transaction, call: Call, name: str, text: str) -> None:
+    """Set a lifecycle policy, whose text was parsed before. Raises RepositoryNotFoundException."""
+    tx.repositories.set_lifecycle_policy(find(tx, call, name).id, text)
+
+
+def get_lifecycle_policy(tx: Transaction, call: Call, name: str) -> tuple[str, float | None]:
+    """Return the lifecycle policy and when it was last evaluated, in seconds since 1970.
+
+    Raises RepositoryNotFoundException and LifecyclePolicyNotFoundException.
+    """
+    repository = find(tx, call, name)
+    if repository.lifecycle_policy_text is None:
+        raise errors.LifecyclePolicyNotFoundException(
+            f"Lifecycle policy does not exist for the repository with name '{name}' in the registry with "
+            f"id '{call.registry.account}'"
+        )
+    return repository.lifecycle_policy_text, repository.lifecycle_evaluated_at
+
+
+def delete_lifecycle_policy(tx: Transaction, call: Call, name: str) -> tuple[str, float | None]:
+    """Remove the lifecycle policy and return it. Raises what ``get_lifecycle_policy`` raises."""
+    policy = get_lifecycle_policy(tx, call, name)
+    tx.repositories.set_lifecycle_policy(find(tx, call, name).id, None)
+    return policy

@@ -1,0 +1,35 @@
+"""Operations on repository policies."""
+
+from __future__ import annotations
+
+from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.core import repositories
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+
+
+def _describe(call: Call, given: Input, text: str) -> Output:
+    return {
+        "registryId": call.registry.account,
+        "repositoryName": given["repositoryName"],
+        "policyText": text,
+    }
+
+
+async def set_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
+    """Set a repository's policy."""
+    text = given["policyText"]
+    await emulator.metadata.write(repositories.set_policy, call, given["repositoryName"], text)
+    return _describe(call, given, text)
+
+
+async def get_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
+    """Return a repository's policy."""
+    text = await emulator.metadata.read(repositories.get_policy, call, given["repositoryName"])
+    return _describe(call, given, text)
+
+
+async def delete_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
+    """Remove a repository's policy."""
+    text = await emulator.metadata.write(repositories.delete_policy, call, given["repositoryName"])
+    return _describe(call, given, text)
