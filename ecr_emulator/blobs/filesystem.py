@@ -52,12 +52,21 @@ class FilesystemBlobs:
     async def upload(self, upload_id: str) -> AsyncIterator[FileUpload]:
         """Hold an upload, new or begun, for one request."""
         path = self._uploads / upload_id
-        descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = await asyncio.to_thread(_open_locked, path)
+        deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
+        while descriptor is None:
+            if asyncio.get_running_loop().time() > deadline:
+                raise UploadBusyError
+            await asyncio.sleep(BUSY_POLL)
+            descriptor = await asyncio.to_thread(_open_locked, path)
+        upload = FileUpload(self, upload_id, descriptor, path)
         try:
-            await _lock(descriptor)
-            yield FileUpload(self, upload_id, descriptor, path)
+            yield upload
+        except Exception:
+            await asyncio.to_thread(upload.undo)
+            raise
         finally:
-            # Closing also unlocks. A thread may still be writing where the request was cancelled.
+            # Closing also unlocks.
             await asyncio.shield(asyncio.to_thread(os.close, descriptor))
 
     async def discard(self, upload_id: str) -> None:
@@ -141,24 +150,34 @@ class FileUpload:
         self._id = upload_id
         self._descriptor = descriptor
         self._path = path
+        self._size_before: int | None = None
 
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size."""
+        await asyncio.to_thread(self._detach)
         hasher = await self._hasher(offset)
-        position = offset
+        self._size_before = position = offset
         writing: asyncio.Future[None] | None = None
         try:
             async for data in _batched(chunks):
                 if writing is not None:
-                    await writing
+                    await asyncio.shield(writing)
                 # The next batch is received while this one is written and hashed.
                 writing = asyncio.ensure_future(asyncio.to_thread(self._write, data, position, hasher))
                 position += len(data)
-        finally:
             if writing is not None:
                 await asyncio.shield(writing)
+        finally:
+            # The file is neither cut nor closed while a thread writes to it.
+            if writing is not None:
+                await asyncio.gather(writing, return_exceptions=True)
         self._store.keep_hasher(self._id, hasher)
         return position
+
+    def undo(self) -> None:
+        """Drop what was appended: it has to make room where the disk is full."""
+        if self._size_before is not None:
+            os.ftruncate(self._descriptor, self._size_before)
 
     async def publish(self, size: int, digest: str) -> None:
         """Make the upload's first ``size`` bytes the blob named ``digest``, durably."""
@@ -172,6 +191,25 @@ class FileUpload:
         if actual != digest:
             raise DigestMismatchError(digest, actual)
         await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
+
+    def _detach(self) -> None:
+        """Go on in a copy where the file is a blob by now, as after a completion that failed late."""
+        if os.fstat(self._descriptor).st_nlink == 1:
+            return
+        copy = self._path.with_name(f"{self._id}.{uuid.uuid4().hex}")
+        descriptor = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            position = 0
+            while data := os.pread(self._descriptor, WRITE_SIZE, position):
+                position += os.write(descriptor, data)
+            copy.replace(self._path)
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
 
     async def _hasher(self, size: int) -> _Hasher:
         """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
@@ -203,18 +241,19 @@ class FileUpload:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-async def _lock(descriptor: int) -> None:
-    """Lock an upload's file against other requests, of this and of other server processes."""
-    deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise UploadBusyError from None
-            await asyncio.sleep(BUSY_POLL)
-        else:
-            return
+def _open_locked(path: Path) -> int | None:
+    """Open an upload's file and lock it, or return None where another request holds it.
+
+    The lock also counts for other server processes.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Opened before a copy took its place, and locked after, it is not the upload any more.
+        if not path.exists() or path.samefile(descriptor):
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -27,36 +27,35 @@ MAX_REQUEST_SIZE = 32 * 1024 * 1024
 async def handle(emulator: Emulator, request: web.Request) -> web.Response:
     """Answer a request to ``/``."""
     target = request.headers.get("X-Amz-Target")
+    request_id = request[REQUEST_ID]
     if request.method != "POST" or target is None:
         # What AWS's JSON services answer to requests that are not for them.
-        return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
-    request_id = request[REQUEST_ID]
+        return web.Response(
+            status=404,
+            text="<UnknownOperationException/>\n",
+            content_type="text/xml",
+            headers={"x-amzn-RequestId": request_id},
+        )
     try:
         operation = _operation(target)
         request[OPERATION] = operation.name
+        perform = _function(operation)
         given = model.decode_input(operation, await _read_json(request))
-        output = await _perform(emulator, request, operation, given)
+        output = await perform(emulator, _call(emulator, request, given), given)
+        encoded = model.encode_output(operation, output)
     except errors.EcrError as error:
         return _error_response(error, request_id)
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
         return _error_response(errors.ServerException("The service failed"), request_id)
-    return _response(200, model.encode_output(operation, output), request_id)
+    return _response(200, encoded, request_id)
 
 
-async def _perform(
-    emulator: Emulator, request: web.Request, operation: model.Operation, given: dict[str, Any]
-) -> dict[str, Any]:
-    perform = operations.functions().get(operation.name)
-    if perform is None:
-        raise errors.NotImplementedException(
-            f"The operation {operation.name} is not implemented by this emulator"
-        )
+def _call(emulator: Emulator, request: web.Request, given: dict[str, Any]) -> Call:
     registry = registry_of_signature(request.headers.get("Authorization", ""), emulator.settings)
     if "registryId" in given:
         registry = Registry(given["registryId"], registry.region)
-    call: Call = new_call(emulator, request, registry)
-    return await perform(emulator, call, given)
+    return new_call(emulator, request, registry)
 
 
 def _operation(target: str) -> model.Operation:
@@ -65,6 +64,15 @@ def _operation(target: str) -> model.Operation:
     if prefix != model.target_prefix() or operation is None:
         raise errors.UnknownOperationException(f"The target {target[:200]!r} names no operation")
     return operation
+
+
+def _function(operation: model.Operation) -> operations.Perform:
+    perform = operations.functions().get(operation.name)
+    if perform is None:
+        raise errors.NotImplementedException(
+            f"The operation {operation.name} is not implemented by this emulator"
+        )
+    return perform
 
 
 async def _read_json(request: web.Request) -> Any:

@@ -23,6 +23,9 @@ Encode = Callable[[Any], Any]
 # botocore's ECR operations that came later report violated constraints as ValidationException.
 _VALIDATION_EXCEPTION = "ValidationException"
 
+# Halves of UTF-16 pairs, which JSON can escape one by one but which no UTF-8 text can have.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class ConstraintError(Exception):
     """A value violates a constraint of the model; ``path`` says where, ``constraint`` which.
@@ -185,6 +188,8 @@ def _string_decoder(spec: dict[str, Any]) -> Decode:
     def decode(value: Any, path: str) -> str:
         if not isinstance(value, str):
             raise _wrong_type(value, "a string", path)
+        if not value.isascii() and _SURROGATE.search(value):
+            raise _wrong_type(value, "Unicode text", path)
         if enum is not None and value not in enum:
             raise ConstraintError(path, f"Member must satisfy enum value set: [{', '.join(enum)}]")
         _check_length(value, least, most, path)

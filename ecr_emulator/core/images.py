@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,34 @@ def put(
     if tag is not None:
         tx.tags.put(repository.id, tag, image.id)
     return image
+
+
+def push(
+    tx: Transaction,
+    call: Call,
+    repository_name: str,
+    manifest: Manifest,
+    tags: Sequence[str],
+    *,
+    expected_digest: str | None = None,
+    check_layers: bool = True,
+) -> None:
+    """Store a manifest and point several tags at it, all or none, as a push on ``/v2/`` does.
+
+    Raises what ``put`` raises, but for ImageAlreadyExistsException: clients push what is there
+    again, and have to be told that it is.
+    """
+    for tag in tags or [None]:
+        with contextlib.suppress(errors.ImageAlreadyExistsException):
+            put(
+                tx,
+                call,
+                repository_name,
+                manifest,
+                tag,
+                expected_digest=expected_digest,
+                check_layers=check_layers,
+            )
 
 
 def _insert(

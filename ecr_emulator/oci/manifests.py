@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.core import errors, images, manifest
@@ -37,35 +38,40 @@ async def get(context: Context) -> web.Response:
 
 
 async def put(context: Context) -> web.Response:
-    """Store a manifest under a tag or under its digest alone."""
+    """Store a manifest under a tag, or under its digest and the tags of ``?tag=``, if any."""
     image_id = _image_id(context.reference)
-    if image_id.tag is not None and not is_tag(image_id.tag):
-        raise OciError(400, "TAG_INVALID", f"The tag '{image_id.tag}' is not valid")
+    tags = [image_id.tag] if image_id.tag else context.request.query.getall("tag", [])
+    for tag in tags:
+        if not is_tag(tag):
+            raise OciError(400, "TAG_INVALID", f"The tag '{tag}' is not valid")
     content = await _read(context.request)
     media_type = context.request.headers.get("Content-Type", "").partition(";")[0].strip() or None
     algorithm = image_id.digest.partition(":")[0] if image_id.digest else "sha256"
     parsed = manifest.parse(content, media_type, algorithm)
     try:
         await context.emulator.metadata.write(
-            images.put,
+            images.push,
             context.call,
             context.name,
             parsed,
-            image_id.tag,
+            tags,
             expected_digest=image_id.digest,
             check_layers=context.emulator.settings.layer_check == "strict",
         )
-    except errors.ImageAlreadyExistsException:
-        # Clients push what is there again, and have to be told that it is.
-        pass
     except errors.LayersNotFoundException as error:
         raise OciError(404, "MANIFEST_BLOB_UNKNOWN", error.message) from None
-    headers = {
-        "Location": f"{context.base}/manifests/{parsed.digest}",
-        "Docker-Content-Digest": parsed.digest,
-    }
+    headers = CIMultiDict(
+        {
+            "Location": f"{context.base}/manifests/{parsed.digest}",
+            "Docker-Content-Digest": parsed.digest,
+        }
+    )
     if parsed.subject is not None:
         headers["OCI-Subject"] = parsed.subject.digest
+    if image_id.digest:
+        # Tells that the tags of the query were taken.
+        for tag in tags:
+            headers.add("OCI-Tag", tag)
     return web.Response(status=201, headers=headers)
 
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs the clients that tests/clients runs: on Debian, as root, as often as you like.
+set -euo pipefail
+
+# From the distribution: the engine and the command-line clients, what they need to run containers,
+# and a static busybox that the tests build their base image from.
+packages=(
+    docker.io
+    iproute2
+    iptables
+    skopeo
+    buildah
+    podman
+    runc
+    busybox-static
+    git
+    curl
+)
+
+apt_installed() {
+    dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+install_packages() {
+    local missing=() package
+    for package in "${packages[@]}"; do
+        apt_installed "$package" || missing+=("$package")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        echo "install_clients: all packages are installed"
+        return
+    fi
+    echo "install_clients: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # RUNLEVEL=1 keeps the packages from starting services: the tests start an engine of their own.
+    RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# Clients that no distribution has are built from source: one line each, in a function of their own.
+
+install_packages
