@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
+MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-clients newcomer lock model wheel clean
+.PHONY: help run test lint test-clients test-conformance newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -17,7 +18,8 @@ test: $(DEV) ## lint, types and the tests of the package
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
-lint: $(DEV) ## formatting, lint, types, import rules, generated files
+lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
+	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -27,19 +29,23 @@ test-clients: $(DEV) ## docker, podman, buildah and skopeo against a running ser
 	scripts/install_clients.sh
 	$(BIN)/pytest tests/clients
 
+test-conformance: $(DEV) ## the OCI distribution specification's suite (needs Go, or installs it as root)
+	scripts/install_conformance.sh
+	$(BIN)/pytest tests/conformance
+
 newcomer: ## the README's two commands in an empty folder, as someone new to the project runs them
 	scripts/newcomer.sh
 
-lock: $(DEV) ## write both lock files anew from pyproject.toml
+lock: $(DEV) ## move every lock file to the newest versions that pyproject.toml allows
+	echo botocore | $(BIN)/uv pip compile -q - --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade -o requirements-model.lock
 	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade -o requirements.lock
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade -c requirements.lock -o requirements-dev.lock
 
-model: $(DEV) ## compile the newest botocore's ECR model into the package
-	rm -rf build/botocore
-	$(BIN)/pip install -q --no-deps --target build/botocore --upgrade botocore
-	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore $(MODEL_ARGS)
+model: $(DEV) $(MODEL) ## compile the ECR model of the botocore in requirements-model.lock into the package
+	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore
 
 wheel: $(DEV) ## build dist/*.whl
 	$(BIN)/python -m build --installer uv -q
@@ -53,6 +59,12 @@ $(BIN)/python:
 $(RUN): requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
+	touch $@
+
+# The newest botocore, of which only the model is wanted: aiobotocore wants an older one.
+$(MODEL): requirements-model.lock | $(BIN)/python
+	rm -rf build/botocore
+	$(BIN)/pip install -q --no-deps --require-hashes --target build/botocore -r requirements-model.lock
 	touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python

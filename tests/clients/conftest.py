@@ -10,29 +10,19 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
-REGION = "us-east-1"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-# Root's tools are not on everybody's PATH.
-PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+from tests.serving import CREDENTIALS, PATH, REGION, Server, api_of, await_ready, get, serve, stop, tail
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -44,12 +34,6 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 # Where the running servers write what they have to say: shown with every test that fails.
 LOGS = pytest.StashKey[dict[str, Path]]()
-
-
-def tail(path: Path, lines: int = 60) -> str:
-    if not path.exists():
-        return ""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -123,87 +107,6 @@ class Client:
 # ----------------------------------------------------------------------------------------------- server
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running emulator."""
-
-    url: str
-    registry: str  # host:port, as it stands in the name of an image
-
-
-def get(url: str) -> bytes:
-    """What is at a URL of this machine, whatever proxy is set for others."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
-        return answer.read()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def await_ready(what: str, process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
-    """Wait for a process that was just started; raises with its log when it ends or takes too long."""
-    deadline = time.monotonic() + 30
-    while not ready():
-        if (code := process.poll()) is not None or time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise RuntimeError(f"{what} did not start (exit code {code}):\n{tail(log)}")
-        time.sleep(0.1)
-
-
-def stop(what: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Ask a process to end. One that doesn't, or not with 0, is reported, and never left running."""
-    process.terminate()
-    try:
-        code = process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        code = None
-        process.kill()
-        process.wait()
-    if code != 0:
-        raise RuntimeError(f"{what} did not stop gracefully (exit code {code}):\n{tail(log)}")
-
-
-@contextlib.contextmanager
-def serve(folder: Path, logs: dict[str, Path], *flags: str) -> Iterator[Server]:
-    """Run an emulator that keeps its state in ``folder``."""
-    port = free_port()
-    log = folder / "server.log"
-    title = " ".join(["the server's log", *flags])
-    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("ECR_EMULATOR_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--data-dir", str(folder / "data"), *flags],
-            cwd=ROOT,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    logs[title] = log
-    server = Server(f"http://127.0.0.1:{port}", f"127.0.0.1:{port}")
-
-    def ready() -> bool:
-        try:
-            get(f"{server.url}/_emulator/ready")
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-        except OSError:
-            return False
-        return True
-
-    await_ready("the server", process, log, ready)
-    try:
-        yield server
-    finally:
-        stop("the server", process, log)
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, logs: dict[str, Path]) -> Iterator[Server]:
     """The emulator with its default settings."""
@@ -228,18 +131,6 @@ class Repository:
 
     name: str
     uri: str
-
-
-def api_of(server: Server) -> Any:
-    """A boto3 client; no proxy and no retry, so that what fails does so at once."""
-    return boto3.client(
-        "ecr",
-        endpoint_url=server.url,
-        region_name=REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(proxies={}, retries={"total_max_attempts": 1}),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,126 @@
+"""Processes that tests start: the emulator, and whatever else serves beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+# Root's tools are not on everybody's PATH.
+PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+def tail(path: Path, lines: int = 60) -> str:
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running emulator."""
+
+    url: str
+    registry: str  # host:port, as it stands in the name of an image
+
+
+def get(url: str) -> bytes:
+    """What is at a URL of this machine, whatever proxy is set for others."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        return answer.read()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def await_ready(what: str, process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+    """Wait for a process that was just started; raises with its log when it ends or takes too long."""
+    deadline = time.monotonic() + 30
+    while not ready():
+        if (code := process.poll()) is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"{what} did not start (exit code {code}):\n{tail(log)}")
+        time.sleep(0.1)
+
+
+def stop(what: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Ask a process to end. One that doesn't, or not with 0, is reported, and never left running."""
+    process.terminate()
+    try:
+        code = process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        code = None
+        process.kill()
+        process.wait()
+    if code != 0:
+        raise RuntimeError(f"{what} did not stop gracefully (exit code {code}):\n{tail(log)}")
+
+
+@contextlib.contextmanager
+def serve(folder: Path, logs: dict[str, Path], *flags: str) -> Iterator[Server]:
+    """Run an emulator that keeps its state in ``folder``."""
+    port = free_port()
+    log = folder / "server.log"
+    title = " ".join(["the server's log", *flags])
+    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ECR_EMULATOR_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--data-dir", str(folder / "data"), *flags],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    logs[title] = log
+    server = Server(f"http://127.0.0.1:{port}", f"127.0.0.1:{port}")
+
+    def ready() -> bool:
+        try:
+            get(f"{server.url}/_emulator/ready")
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        except OSError:
+            return False
+        return True
+
+    await_ready("the server", process, log, ready)
+    try:
+        yield server
+    finally:
+        stop("the server", process, log)
+
+
+def api_of(server: Server) -> Any:
+    """A boto3 client; no proxy and no retry, so that what fails does so at once."""
+    return boto3.client(
+        "ecr",
+        endpoint_url=server.url,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+    )

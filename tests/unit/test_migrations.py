@@ -1,0 +1,49 @@
+"""Migrations: in order, whole or not at all, and never backwards."""
+
+import sqlite3
+
+import pytest
+
+from ecr_emulator.metadata import sqlite
+from ecr_emulator.metadata.sqlite import SchemaTooNewError, migrate, migrations
+
+
+@pytest.fixture
+def connection():
+    with sqlite3.connect(":memory:", isolation_level=None) as connection:
+        yield connection
+    connection.close()
+
+
+def version(connection):
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_migrations_are_numbered_without_gaps():
+    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_an_empty_database_gets_the_newest_schema_once(connection):
+    migrate(connection)
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    migrate(connection)
+    assert version(connection) == len(migrations())
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == tables
+
+
+def test_a_migration_that_fails_leaves_nothing(connection, monkeypatch):
+    migrate(connection)
+    newest = len(migrations())
+    steps = [*migrations(), (newest + 1, "CREATE TABLE half (a);\nCREATE TABLE half (a);")]
+    monkeypatch.setattr(sqlite, "migrations", lambda: steps)
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection)
+    assert version(connection) == newest
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+
+
+def test_a_database_of_a_newer_program_is_left_alone(connection):
+    migrate(connection)
+    connection.execute("PRAGMA user_version = 999")
+    with pytest.raises(SchemaTooNewError, match="the database has schema 999"):
+        migrate(connection)

@@ -1,0 +1,63 @@
+"""Settings: where they come from, which source wins, and what is refused."""
+
+import pytest
+
+from ecr_emulator.settings import Settings, SettingsError, load
+
+
+def test_the_defaults_serve_on_loopback():
+    settings = load({}, {})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.account_id) == ("127.0.0.1", 4510, "000000000000")
+
+
+def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
+    file = tmp_path / "emulator.toml"
+    file.write_text('port = 1\nregion = "eu-west-1"\nauth = "token"\n')
+    environment = {"ECR_EMULATOR_PORT": "2", "ECR_EMULATOR_REGION": "eu-west-2", "PORT": "9"}
+    settings = load({"port": 3, "region": None, "unrelated": "x"}, environment, file)
+    assert (settings.port, settings.region, settings.auth) == (3, "eu-west-2", "token")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"port": 65536}, "port must be between 0 and 65535, not 65536"),
+        ({"port": -1}, "port must be between 0 and 65535, not -1"),
+        ({"port": "80"}, "port must be of type int, not '80'"),
+        ({"port": True}, "port must be of type int, not True"),
+        ({"account_id": "123"}, "account_id must be 12 digits, not '123'"),
+        ({"region": "EU"}, "region must be 2 to 25 lower-case letters, digits and hyphens, not 'EU'"),
+        ({"auth": "maybe"}, "auth must be one of off, token, not 'maybe'"),
+        ({"layer_check": "on"}, "layer_check must be one of strict, off, not 'on'"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(values, message):
+    with pytest.raises(SettingsError) as raised:
+        Settings(**values)
+    assert str(raised.value) == message
+
+
+def test_a_variable_that_is_no_number_is_refused():
+    with pytest.raises(SettingsError, match="port must be a whole number, not 'http'"):
+        load({}, {"ECR_EMULATOR_PORT": "http"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("port = ", "can't read"),
+        ("colour = 'red'", "has unknown settings: colour"),
+        ("port = 'x'", "port must be of type int, not 'x'"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path, text, message):
+    file = tmp_path / "emulator.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load({}, {}, file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="can't read"):
+        load({}, {}, tmp_path / "absent.toml")
