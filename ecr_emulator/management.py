@@ -13,6 +13,7 @@ from aiohttp import web
 from ecr_emulator import __version__
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.metadata.store import Transaction
 
 Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
@@ -55,7 +56,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
 
 
 def _reset(tx: Transaction, account: str | None, region: str | None) -> int:
-    return tx.repositories.reset(account, region)
+    return tx.reset(account, region)
 
 
 async def read_clock(emulator: Emulator, _request: web.Request) -> web.Response:
@@ -74,27 +75,40 @@ async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
             raise _BadRequestError("reset must be true")
         emulator.clock.reset()
     elif "advance" in body:
-        emulator.clock.advance(_seconds(body["advance"]))
-    elif isinstance(body["now"], str):
-        try:
-            emulator.clock.set(parse_time(body["now"]))
-        except ValueError:
-            raise _BadRequestError("now must be an ISO 8601 time") from None
+        seconds = _seconds(body["advance"])
+        _check_moment(emulator.clock.now() + seconds)
+        emulator.clock.advance(seconds)
     else:
-        emulator.clock.set(_seconds(body["now"]))
+        moment = _moment(body["now"])
+        _check_moment(moment)
+        emulator.clock.set(moment)
     return await read_clock(emulator, request)
 
 
-# Within what datetime can show, to the year 9999.
-_MAX_SECONDS = 250_000_000_000
+def _moment(value: Any) -> float:
+    if not isinstance(value, str):
+        return _seconds(value)
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise _BadRequestError("now must be an ISO 8601 time") from None
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise _BadRequestError("a time must be a number of seconds")
-    if not -_MAX_SECONDS <= value <= _MAX_SECONDS:
-        raise _BadRequestError(f"a time must be within {_MAX_SECONDS} seconds")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _check_moment(moment: float) -> None:
+    """Refuse a time that could not be shown."""
+    try:
+        format_time(moment)
+    except (ValueError, OverflowError, OSError):
+        raise _BadRequestError("the time must be within the years 1 to 9999") from None
 
 
 async def _read_object(request: web.Request, members: set[str]) -> dict[str, Any]:
@@ -116,8 +130,24 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
 }
 
 
-async def handle(emulator: Emulator, request: web.Request) -> web.Response:
+_RUN_PREFIX = f"{PATH_PREFIX}run/"
+
+
+async def run(worker: Worker, request: web.Request) -> web.Response:
+    """Let an engine do its work now, and answer when it is done."""
+    name = request.path.removeprefix(_RUN_PREFIX)
+    if request.method != "POST":
+        return web.json_response({"error": "method not allowed"}, status=405, headers={"Allow": "POST"})
+    try:
+        return web.json_response({"done": await worker.run_now(name)})
+    except UnknownEngineError:
+        return web.json_response({"error": "no such engine"}, status=404)
+
+
+async def handle(emulator: Emulator, worker: Worker, request: web.Request) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
+    if request.path.startswith(_RUN_PREFIX):
+        return await run(worker, request)
     handlers = _HANDLERS.get(request.path.removeprefix(PATH_PREFIX))
     if handlers is None:
         return web.json_response({"error": "no such path"}, status=404)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -25,6 +26,7 @@ from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.seals import Seals
+from ecr_emulator.engines.worker import Worker
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
@@ -56,8 +58,9 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     """Serve until the block ends, then let requests under way finish. Raises StartError."""
     with _data_folder(settings.data_dir) as folder:
         emulator = await _open(settings, folder)
+        worker = Worker(emulator)
         runner = web.AppRunner(
-            application(emulator),
+            application(emulator, worker),
             access_log_class=logs.AccessLogger,
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,
@@ -68,15 +71,29 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             await runner.setup()
             port = await _listen(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
+            async with _working(worker, settings):
+                yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
         finally:
             await runner.cleanup()
             await emulator.metadata.close()
             await emulator.blobs.close()
 
 
-def application(emulator: Emulator) -> web.Application:
-    """Return the aiohttp application over an emulator's stores."""
+@contextlib.asynccontextmanager
+async def _working(worker: Worker, settings: Settings) -> AsyncIterator[None]:
+    """Let the engines run for the block, unless they are to run only when told."""
+    task = asyncio.create_task(worker.run_forever()) if settings.engines == "on" else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def application(emulator: Emulator, worker: Worker) -> web.Application:
+    """Return the aiohttp application over an emulator's stores and engines."""
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         request[logs.REQUEST_ID] = str(uuid.uuid4())
@@ -88,12 +105,13 @@ def application(emulator: Emulator) -> web.Application:
         if path.startswith(DOWNLOADS_PREFIX):
             return await downloads.handle(emulator, request)
         if path.startswith(management.PATH_PREFIX):
-            return await management.handle(emulator, request)
+            return await management.handle(emulator, worker, request)
         return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
 
     operations.functions()  # Reads the service model, which no request should wait for.
     app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
-    app.router.add_route("*", "/{path:.*}", dispatch)
+    # Line breaks too, which ``.`` leaves out.
+    app.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
     return app
 
 

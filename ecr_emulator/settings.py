@@ -48,6 +48,9 @@ class Settings:
     )
     oci_deletes: str = _setting("off", "deletes on /v2/, which ECR does not offer", ("off", "on"))
     oci_catalog: str = _setting("off", "/v2/_catalog, which ECR does not offer", ("off", "on"))
+    engines: str = _setting(
+        "on", "off does what happens later only on POST /_emulator/run/NAME", ("on", "off")
+    )
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
     log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))

@@ -55,17 +55,16 @@ class UploadWriter(Protocol):
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size.
 
-        Bytes past ``offset`` that an earlier, failed append left are dropped. Where ``chunks``
-        raises, nothing was appended. Raises UploadMissingError where fewer bytes than ``offset``
-        are there.
+        Bytes past ``offset`` that an earlier, failed append left are dropped. Raises
+        UploadMissingError where fewer bytes than ``offset`` are there.
         """
         ...
 
     async def publish(self, size: int, digest: str) -> None:
         """Make the upload's first ``size`` bytes the blob named ``digest``, durably.
 
-        The upload itself stays until it is discarded. Raises DigestMismatchError, and
-        UploadMissingError where fewer bytes are there.
+        The upload itself stays until it is discarded, and may go on: the blob does not change with
+        it. Raises DigestMismatchError, and UploadMissingError where fewer bytes are there.
         """
         ...
 
@@ -76,7 +75,8 @@ class BlobStore(Protocol):
     def upload(self, upload_id: str) -> AbstractAsyncContextManager[UploadWriter]:
         """Hold an upload, new or begun, for one request.
 
-        Raises UploadBusyError where another request keeps holding it.
+        Where the block raises an Exception, what was appended in it is dropped. Raises
+        UploadBusyError where another request keeps holding the upload.
         """
         ...
 

@@ -52,22 +52,15 @@ class FilesystemBlobs:
     async def upload(self, upload_id: str) -> AsyncIterator[FileUpload]:
         """Hold an upload, new or begun, for one request."""
         path = self._uploads / upload_id
-        descriptor = await asyncio.to_thread(_open_locked, path)
-        deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
-        while descriptor is None:
-            if asyncio.get_running_loop().time() > deadline:
-                raise UploadBusyError
-            await asyncio.sleep(BUSY_POLL)
-            descriptor = await asyncio.to_thread(_open_locked, path)
-        upload = FileUpload(self, upload_id, descriptor, path)
+        upload = FileUpload(self, upload_id, await asyncio.to_thread(_open, path), path)
         try:
+            await upload.lock()
             yield upload
         except Exception:
             await asyncio.to_thread(upload.undo)
             raise
         finally:
-            # Closing also unlocks.
-            await asyncio.shield(asyncio.to_thread(os.close, descriptor))
+            await asyncio.shield(asyncio.to_thread(upload.close))
 
     async def discard(self, upload_id: str) -> None:
         """Remove an upload's bytes, if there are any."""
@@ -143,7 +136,7 @@ class FilesystemBlobs:
 
 
 class FileUpload:
-    """An UploadWriter over an open, locked file."""
+    """An UploadWriter over an open file, which has to be locked first."""
 
     def __init__(self, store: FilesystemBlobs, upload_id: str, descriptor: int, path: Path) -> None:
         self._store = store
@@ -192,9 +185,39 @@ class FileUpload:
             raise DigestMismatchError(digest, actual)
         await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
 
+    async def lock(self) -> None:
+        """Keep out other requests, of this and of other server processes. Raises UploadBusyError."""
+        deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
+        while not await asyncio.to_thread(self._try_lock):
+            if asyncio.get_running_loop().time() > deadline:
+                raise UploadBusyError
+            await asyncio.sleep(BUSY_POLL)
+
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+                return True
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            # The upload has ended; that there is no row any more will tell.
+            return True
+        # While this request waited, another went on in a copy.
+        self._go_on_in(_open(self._path))
+        return False
+
+    def _go_on_in(self, descriptor: int) -> None:
+        self.close()
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Let go of the file, which also unlocks it."""
+        os.close(self._descriptor)
+
     def _detach(self) -> None:
-        """Go on in a copy where the file is a blob by now, as after a completion that failed late."""
-        if os.fstat(self._descriptor).st_nlink == 1:
+        """Go on in a copy where the file has become a blob, as by a completion that failed after that."""
+        if os.fstat(self._descriptor).st_nlink < 2:
             return
         copy = self._path.with_name(f"{self._id}.{uuid.uuid4().hex}")
         descriptor = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -204,12 +227,11 @@ class FileUpload:
             while data := os.pread(self._descriptor, WRITE_SIZE, position):
                 position += os.write(descriptor, data)
             copy.replace(self._path)
-            os.dup2(descriptor, self._descriptor, inheritable=False)
         except BaseException:
+            os.close(descriptor)
             copy.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(descriptor)
+        self._go_on_in(descriptor)
 
     async def _hasher(self, size: int) -> _Hasher:
         """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
@@ -241,19 +263,8 @@ class FileUpload:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-def _open_locked(path: Path) -> int | None:
-    """Open an upload's file and lock it, or return None where another request holds it.
-
-    The lock also counts for other server processes.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Opened before a copy took its place, and locked after, it is not the upload any more.
-        if not path.exists() or path.samefile(descriptor):
-            return descriptor
-    os.close(descriptor)
-    return None
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, repositories
+from ecr_emulator.core import errors, pushes, repositories
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
+from ecr_emulator.core.pushes import Push
 from ecr_emulator.metadata.images import Image, ImageFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -95,10 +96,12 @@ def put(
             f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be "
             "overwritten because the tag is immutable."
         )
+    is_new = image is None
     if image is None:
         image = _insert(tx, call, repository, manifest, check_layers=check_layers)
     if tag is not None:
         tx.tags.put(repository.id, tag, image.id)
+    pushes.announce(tx, call, Push(repository, image, tag, is_new))
     return image
 
 
@@ -117,7 +120,8 @@ def push(
     Raises what ``put`` raises, but for ImageAlreadyExistsException: clients push what is there
     again, and have to be told that it is.
     """
-    for tag in tags or [None]:
+    names: Sequence[str | None] = tags or [None]
+    for tag in names:
         with contextlib.suppress(errors.ImageAlreadyExistsException):
             put(
                 tx,

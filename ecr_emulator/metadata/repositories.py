@@ -165,12 +165,3 @@ class Repositories:
             "DELETE FROM repository_tags WHERE repository_id = :id AND key = :key",
             [{"id": repository_id, "key": key} for key in keys],
         )
-
-    def reset(self, account: str | None, region: str | None) -> int:
-        """Remove the repositories of an account and region, None meaning any; return how many."""
-        return self._database.run(
-            "DELETE FROM repositories WHERE (:account IS NULL OR account = :account)"
-            " AND (:region IS NULL OR region = :region)",
-            account=account,
-            region=region,
-        )

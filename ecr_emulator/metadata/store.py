@@ -12,13 +12,19 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
+from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.tags import Tags
+from ecr_emulator.metadata.tasks import Tasks
 from ecr_emulator.metadata.uploads import Uploads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+# The tables whose rows belong to an account and a region; others go with a repository of theirs.
+REGISTRY_TABLES = ("repositories", "registry_values", "tasks")
 
 
 class Transaction:
@@ -30,7 +36,23 @@ class Transaction:
         self.tags = Tags(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
+        self.registry_values = RegistryValues(database)
+        self.tasks = Tasks(database)
         self.server_values = ServerValues(database)
+        self._database = database
+
+    def reset(self, account: str | None, region: str | None) -> int:
+        """Remove what an account and a region have, None meaning any; return the number of repositories."""
+        removed = 0
+        for table in REGISTRY_TABLES:
+            changed = self._database.run(
+                f"DELETE FROM {table} WHERE (:account IS NULL OR account = :account)"
+                " AND (:region IS NULL OR region = :region)",
+                account=account,
+                region=region,
+            )
+            removed += changed if table == "repositories" else 0
+        return removed
 
 
 class MetadataStore(Protocol):

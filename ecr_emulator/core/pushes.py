@@ -1,0 +1,36 @@
+"""What a push sets off: each subscriber leaves its tasks in the transaction of the push.
+
+A subscriber knows repositories and metadata and not ``core.images``, which calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ecr_emulator.core.call import Call
+from ecr_emulator.metadata.images import Image
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.store import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """An image was stored, a tag was pointed at one, or both."""
+
+    repository: Repository
+    image: Image
+    tag: str | None
+    is_new: bool
+    """Whether the image was not in the repository before."""
+
+
+Subscriber = Callable[[Transaction, Call, Push], None]
+
+SUBSCRIBERS: tuple[Subscriber, ...] = ()
+
+
+def announce(tx: Transaction, call: Call, push: Push) -> None:
+    """Let each subscriber leave what it wants to be done."""
+    for subscriber in SUBSCRIBERS:
+        subscriber(tx, call, push)

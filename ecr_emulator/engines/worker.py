@@ -1,0 +1,47 @@
+"""Runs the engines while the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.engines import Engine
+
+_logger = logging.getLogger(__name__)
+
+ENGINES: tuple[Engine, ...] = ()
+# Seconds between two looks at what is due.
+INTERVAL = 0.5
+
+
+class UnknownEngineError(LookupError):
+    """There is no engine of this name."""
+
+
+class Worker:
+    """Lets each engine run once at a time."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._engines = {engine.name: engine for engine in ENGINES}
+        self._locks = {name: asyncio.Lock() for name in self._engines}
+
+    async def run_now(self, name: str) -> int:
+        """Let one engine do its work now; return how much it did. Raises UnknownEngineError."""
+        engine = self._engines.get(name)
+        if engine is None:
+            raise UnknownEngineError(name)
+        async with self._locks[name]:
+            return await engine.run_now(self._emulator)
+
+    async def run_forever(self) -> None:
+        """Let each engine do what is due, until this is cancelled."""
+        while True:
+            for name, engine in self._engines.items():
+                try:
+                    async with self._locks[name]:
+                        await engine.run_due(self._emulator)
+                except Exception:
+                    _logger.exception("engine failed", extra={"operation": name})
+            await asyncio.sleep(INTERVAL)

@@ -1,0 +1,63 @@
+"""Tasks: work that a call leaves to an engine, to be done once it is due."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ecr_emulator.metadata.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A piece of work; ``due_at`` in seconds since 1970."""
+
+    id: int
+    engine: str
+    account: str
+    region: str
+    payload: dict[str, Any]
+    due_at: float
+    attempts: int
+
+
+class Tasks:
+    """Queries on tasks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, engine: str, account: str, region: str, payload: dict[str, Any], due_at: float) -> None:
+        """Leave work to an engine."""
+        self._database.run(
+            "INSERT INTO tasks (engine, account, region, payload, due_at, attempts)"
+            " VALUES (:engine, :account, :region, :payload, :due_at, 0)",
+            engine=engine,
+            account=account,
+            region=region,
+            payload=json.dumps(payload),
+            due_at=due_at,
+        )
+
+    def due(self, engine: str, now: float, limit: int) -> list[Task]:
+        """Return at most ``limit`` tasks of an engine that are due, the longest due first."""
+        rows = self._database.all(
+            "SELECT * FROM tasks WHERE engine = :engine AND due_at <= :now ORDER BY due_at, id LIMIT :limit",
+            engine=engine,
+            now=now,
+            limit=limit,
+        )
+        return [Task(**{**dict(row), "payload": json.loads(row["payload"])}) for row in rows]
+
+    def postpone(self, task: Task, due_at: float) -> None:
+        """Put a task off, as one that failed is."""
+        self._database.run(
+            "UPDATE tasks SET due_at = :due_at, attempts = attempts + 1 WHERE id = :id",
+            id=task.id,
+            due_at=due_at,
+        )
+
+    def delete(self, task_id: int) -> None:
+        """Remove a task, which is done or given up."""
+        self._database.run("DELETE FROM tasks WHERE id = :id", id=task_id)
