@@ -166,8 +166,7 @@ async def complete(
                 raise errors.LayerPartTooSmallException(
                     f"Layer parts but the last must be at least {min_part_size} bytes in size"
                 )
-            for named in digests:
-                await writer.publish(upload.size, named)
+            await writer.publish(upload.size, digests)
             known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
     except DigestMismatchError as error:
         raise errors.InvalidLayerException(

@@ -1,5 +1,6 @@
 """Starting and stopping: what survives, what is left behind, what is said when it can't be done."""
 
+import fcntl
 import json
 import os
 import re
@@ -200,25 +201,44 @@ def test_what_a_killed_throwaway_server_left_is_removed_by_the_next(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["somebody else's"]
 
 
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked"])
 def test_a_throwaway_folder_that_another_server_removed_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    make = tempfile.mkdtemp
+    make, lock = tempfile.mkdtemp, fcntl.flock
     made: list[str] = []
 
-    def make_and_lose_the_first(**arguments: str) -> str:
+    def make_folder(**arguments: str) -> str:
         made.append(make(**arguments))
-        if len(made) == 1:
+        if len(made) == 1 and when == "before it is opened":
             os.rmdir(made[0])
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose_the_first)
+    def lock_file(descriptor: int, operation: int) -> None:
+        if len(made) == 1 and when == "before it is locked":
+            os.rmdir(made[0])
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_folder)
+    monkeypatch.setattr(fcntl, "flock", lock_file)
     with BackgroundServer() as server:
         api_client(server.url).create_repository(repositoryName="app")
         assert OciClient(server.address).push_image("app", "v1").digest
     assert len(made) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reset_removes_the_bytes_too(server: ServerProcess, data_dir: Path) -> None:
+    server.oci.push_image("app", "v1")
+    server.oci.patch(server.oci.begin_upload("app"), CONTENT)
+    blobs = data_dir / "blobs"
+    assert [path for path in blobs.rglob("*") if path.is_file()] != []
+    assert upload_files(data_dir) != []
+    server.manage("reset", {})
+    assert list(blobs.iterdir()) == []
+    assert upload_files(data_dir) == []
+    assert {path.name for path in data_dir.iterdir() if "sqlite" not in path.name} == {"blobs", "uploads"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -311,15 +331,25 @@ def test_a_data_folder_of_a_newer_version_is_told_and_left_alone(data_dir: Path)
     database.close()
 
 
-@pytest.mark.parametrize("damage", ["no database", "broken past its first page"])
-def test_a_data_folder_that_is_broken_is_told(server: ServerProcess, data_dir: Path, damage: str) -> None:
+@pytest.mark.parametrize("kept", [0, 4096], ids=["wholly", "past its first page"])
+def test_a_data_folder_whose_database_is_broken_is_told(
+    server: ServerProcess, data_dir: Path, kept: int
+) -> None:
     server.stop()
     file = data_dir / "metadata.sqlite"
     content = file.read_bytes()
-    kept = 0 if damage == "no database" else 4096
     file.write_bytes(content[:kept] + b"x" * (len(content) - kept))
     ended = run("serve", "--data-dir", str(data_dir), "--port", "0")
     assert_refused(ended, str(data_dir), "database", code=1)
+
+
+def test_a_data_folder_whose_database_lacks_a_table_is_told(server: ServerProcess, data_dir: Path) -> None:
+    server.stop()
+    database = sqlite3.connect(data_dir / "metadata.sqlite")
+    database.execute("DROP TABLE server_values")
+    database.close()
+    ended = run("serve", "--data-dir", str(data_dir), "--port", "0")
+    assert_refused(ended, str(data_dir), "no such table: server_values", code=1)
 
 
 BAD_SETTINGS = {
