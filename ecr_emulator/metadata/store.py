@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
+from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.server_values import ServerValues
@@ -33,6 +34,7 @@ class Transaction:
     def __init__(self, database: Database) -> None:
         self.repositories = Repositories(database)
         self.images = Images(database)
+        self.lifecycle_previews = LifecyclePreviews(database)
         self.tags = Tags(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)

@@ -1,6 +1,7 @@
 """Fixtures of the contract tests: one server for the session, emptied before each test."""
 
 import hashlib
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,3 +123,13 @@ def put_image(
     named = {} if tag is None else {"imageTag": tag}
     client.put_image(repositoryName=repository, imageManifest=manifest.decode(), **named)
     return sha256(manifest)
+
+
+def status_of(server: BackgroundServer, path: str, method: str = "GET") -> int:
+    """Return the status of a request to the server."""
+    connection = http.client.HTTPConnection(server.address)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
