@@ -44,9 +44,10 @@ install_packages() {
 # What notation does to verify a signature, at the version that its go.mod pins.
 build_notation_verify() {
     if ! command -v go >/dev/null; then
+        apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends golang-go ca-certificates
     fi
-    go build -C tests/clients/notation -o "$PWD/build/bin/notation-verify" .
+    go build -C tests/clients/notation -buildvcs=false -o "$PWD/build/bin/notation-verify" .
 }
 
 install_packages

@@ -179,7 +179,6 @@ def _name(organization: str, common_name: str) -> x509.Name:
 def _certificate(
     subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, issuer_key: EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
@@ -193,7 +192,6 @@ def _certificate(
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -210,13 +208,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _credential(
     key: EllipticCurvePrivateKey, builder: x509.CertificateBuilder, issuer_key: EllipticCurvePrivateKey
 ) -> Credential:
-
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return (private + builder.sign(issuer_key, SHA384()).public_bytes(Encoding.PEM)).decode()
 
 
 def _load(credential: Credential) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
-
     key = load_pem_private_key(credential.encode(), password=None)
     if not isinstance(key, EllipticCurvePrivateKey):
         raise TypeError("not a key of an elliptic curve")
@@ -224,7 +220,6 @@ def _load(credential: Credential) -> tuple[EllipticCurvePrivateKey, x509.Certifi
 
 
 def _der(certificate: x509.Certificate) -> bytes:
-
     return certificate.public_bytes(Encoding.DER)
 
 

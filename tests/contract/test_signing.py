@@ -13,6 +13,7 @@ import boto3
 import pytest
 from blockbuster import blockbuster_ctx
 
+from ecr_emulator.core import signatures as signatures_of_core
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract import notary
@@ -557,6 +558,25 @@ def test_a_signing_that_keeps_failing_has_failed_until_the_image_is_pushed_again
     put_image(quiet_ecr, "app", "v2")
     assert run(quiet) == 1
     assert statuses(quiet_ecr, "app", digest) == {PROFILE: {"status": "COMPLETE"}}
+
+
+def test_a_signing_that_is_cut_off_at_its_end_leaves_one_signature(quiet, quiet_ecr, monkeypatch):
+    def cut_off(*args):
+        complete(*args)
+        raise InterruptedError
+
+    complete = signatures_of_core._complete
+    configure(quiet_ecr, rule())
+    digest = put_image(quiet_ecr, "app", "v1")
+    with monkeypatch.context() as patch:
+        patch.setattr(signatures_of_core, "_complete", cut_off)
+        run(quiet)
+    assert states(quiet_ecr, "app", digest) == {PROFILE: "IN_PROGRESS"}
+    assert signatures(quiet, "app", digest) == []
+    quiet.advance_clock(11)
+    run(quiet)
+    assert states(quiet_ecr, "app", digest) == {PROFILE: "COMPLETE"}
+    assert len(signatures(quiet, "app", digest)) == 1
 
 
 @pytest.mark.parametrize("what", ["image", "repository"])
