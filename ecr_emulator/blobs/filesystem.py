@@ -22,6 +22,8 @@ KEPT_HASHERS = 256
 # Seconds that a request waits for another that is writing to the same upload.
 BUSY_TIMEOUT = 5.0
 BUSY_POLL = 0.05
+# Ends the names of folders that are being removed.
+REMOVED_SUFFIX = ".removed"
 
 
 class _Hasher:
@@ -45,6 +47,9 @@ class FilesystemBlobs:
         self._durable = durable
         self._hashers: OrderedDict[str, _Hasher] = OrderedDict()
         self._durable_folders: set[Path] = set()
+        # Of a server that was killed while it cleared the store.
+        for left in folder.glob(f"*{REMOVED_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._uploads.mkdir(exist_ok=True)
 
@@ -100,7 +105,7 @@ class FilesystemBlobs:
     def _clear(self) -> None:
         # Renamed first, so that nothing half-removed is ever visible.
         for folder in (self._blobs, self._uploads):
-            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.removed")
+            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}{REMOVED_SUFFIX}")
             folder.rename(aside)
             folder.mkdir()
             shutil.rmtree(aside)

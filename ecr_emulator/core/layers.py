@@ -6,6 +6,7 @@ repository it was uploaded to, and its bytes are stored once for all repositorie
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ecr_emulator.blobs.base import (
     DigestMismatchError,
     UploadBusyError,
     UploadMissingError,
+    digest_of,
     is_digest,
 )
 from ecr_emulator.core import errors, repositories
@@ -203,6 +205,20 @@ def _finish(
     known = tx.layers.get(repository.id, digest) is not None and not archived
     tx.layers.insert(repository.id, digest, upload.size, call.now)
     return known
+
+
+async def store(emulator: Emulator, call: Call, repository_name: str, content: bytes) -> Layer:
+    """Make bytes a layer of the repository, where it has none of them. Raises what ``complete`` raises."""
+    digest = digest_of(content)
+    upload_id = await initiate(emulator, call, repository_name)
+    await append(emulator, call, repository_name, upload_id, _once(content))
+    with contextlib.suppress(errors.LayerAlreadyExistsException):
+        await complete(emulator, call, repository_name, upload_id, [digest])
+    return Layer(digest, len(content))
+
+
+async def _once(content: bytes) -> AsyncIterable[bytes]:
+    yield content
 
 
 async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle
+from ecr_emulator.engines import Engine, archive, lifecycle, signing
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = (lifecycle.ENGINE, archive.ENGINE)
+ENGINES: tuple[Engine, ...] = (lifecycle.ENGINE, archive.ENGINE, signing.ENGINE)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 

@@ -16,6 +16,7 @@ from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.server_values import ServerValues
+from ecr_emulator.metadata.signing import SigningStatuses
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
 from ecr_emulator.metadata.uploads import Uploads
@@ -40,6 +41,7 @@ class Transaction:
         self.uploads = Uploads(database)
         self.registry_values = RegistryValues(database)
         self.tasks = Tasks(database)
+        self.signing_statuses = SigningStatuses(database)
         self.server_values = ServerValues(database)
         self._database = database
 

@@ -213,3 +213,14 @@ def test_files_of_uploads_that_are_no_more_are_removed_at_the_start(
     assert server.oci.get(kept).headers["Range"] == "0-11"
     assert server.oci.put(f"{kept}?digest={sha256(b'acknowledged')}").status == 201
     assert upload_files(data_dir) == []
+
+
+def test_a_store_that_was_being_cleared_is_cleared_at_the_start(server: ServerProcess, data_dir: Path) -> None:
+    image = server.oci.push_image("app", "v1")
+    server.kill()
+    left = data_dir / "blobs.0123.removed" / "sha256" / "ab"
+    left.mkdir(parents=True)
+    (left / "abcd").write_bytes(b"left behind")
+    server.start()
+    assert {path.name for path in data_dir.iterdir() if "sqlite" not in path.name} == {"blobs", "uploads"}
+    assert server.oci.get(f"/v2/app/blobs/{sha256(image.blobs[1])}").body == image.blobs[1]
