@@ -215,7 +215,31 @@ def test_files_of_uploads_that_are_no_more_are_removed_at_the_start(
     assert upload_files(data_dir) == []
 
 
-def test_a_store_that_was_being_cleared_is_cleared_at_the_start(server: ServerProcess, data_dir: Path) -> None:
+def test_an_upload_whose_blob_is_there_since_before_a_crash_can_only_be_completed(
+    server: ServerProcess, data_dir: Path
+) -> None:
+    content, more = b"published, but not yet a layer", b"more"
+    digest = sha256(content)
+    location = server.oci.begin_upload("app")
+    server.oci.patch(location, content)
+    server.kill()
+    # What a kill between the two steps of a completion leaves.
+    blob = data_dir / "blobs" / "sha256" / digest[7:9] / digest[7:]
+    blob.parent.mkdir(parents=True)
+    blob.hardlink_to(data_dir / "uploads" / location.rpartition("/")[2])
+    server.start()
+    assert server.oci.head(f"/v2/app/blobs/{digest}").status == 404
+    assert server.oci.get(location).headers["Range"] == f"0-{len(content) - 1}"
+    assert server.oci.patch(location, more).error == (404, "BLOB_UPLOAD_UNKNOWN")
+    assert blob.read_bytes() == content
+    assert server.oci.put(f"{location}?digest={digest}").status == 201
+    assert server.oci.get(f"/v2/app/blobs/{digest}").body == content
+    assert upload_files(data_dir) == []
+
+
+def test_a_store_that_was_being_cleared_is_cleared_at_the_start(
+    server: ServerProcess, data_dir: Path
+) -> None:
     image = server.oci.push_image("app", "v1")
     server.kill()
     left = data_dir / "blobs.0123.removed" / "sha256" / "ab"
