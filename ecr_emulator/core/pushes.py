@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ecr_emulator.core import replication
 from ecr_emulator.core.call import Call
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
@@ -24,10 +25,13 @@ class Push:
     is_new: bool
     """Whether the image was not in the repository before."""
 
+    replicated: bool = False
+    """Whether replication brought it, which goes no further than one registry."""
+
 
 Subscriber = Callable[[Transaction, Call, Push], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = ()
+SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_push,)
 
 
 def announce(tx: Transaction, call: Call, push: Push) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine
+from ecr_emulator.engines import Engine, replication
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = ()
+ENGINES: tuple[Engine, ...] = (replication.ENGINE,)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 
