@@ -268,10 +268,12 @@ def _parts(text: str, variables: Keys | None) -> list[tuple[str, bool]] | None:
 
 
 def _matches_arn(pattern: str, arn: str, variables: Keys | None) -> bool:
-    """Match ARNs segment by segment, since a wildcard does not go beyond a colon."""
-    patterns, segments = pattern.split(":", _ARN_SEGMENTS - 1), arn.split(":", _ARN_SEGMENTS - 1)
-    if "${" in pattern or len(patterns) != _ARN_SEGMENTS or len(segments) != _ARN_SEGMENTS:
+    """Match ARNs segment by segment, since a wildcard does not go beyond a colon; ``*`` alone is any."""
+    if variables is not None and "${" in pattern:
         return _glob(pattern, variables).fullmatch(arn) is not None
+    patterns, segments = pattern.split(":", _ARN_SEGMENTS - 1), arn.split(":", _ARN_SEGMENTS - 1)
+    if len(patterns) != _ARN_SEGMENTS or len(segments) != _ARN_SEGMENTS:
+        return pattern in ("*", arn)
     return all(
         _glob(wanted, None).fullmatch(segment) for wanted, segment in zip(patterns, segments, strict=True)
     )
