@@ -32,6 +32,8 @@ REFERENCED = "IMAGE_REFERENCED_BY_MANIFEST_LIST"
 INTERNAL_ERROR = "INTERNAL_ERROR"
 # Later attempts can't end otherwise.
 _FINAL = (SOURCE_GONE,)
+# Of several tags the one that is least far speaks for the image.
+_PROGRESS = ("IN_PROGRESS", "FAILED", "COMPLETE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +237,6 @@ def describe(
     states: dict[tuple[str, str], ReplicationState] = {}
     for state in tx.replications.of_image(image.id):
         known = states.setdefault((state.account, state.region), state)
-        # Of several tags the one that is least far speaks for the image.
         if _PROGRESS.index(state.status) < _PROGRESS.index(known.status):
             states[state.account, state.region] = state
     return image, list(states.values())
-
-
-_PROGRESS = ("IN_PROGRESS", "FAILED", "COMPLETE")
