@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, pushes, repositories
+from ecr_emulator.core import deletions, errors, pushes, repositories
 from ecr_emulator.core.call import Call
+from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
@@ -69,8 +70,9 @@ def put(
     *,
     expected_digest: str | None = None,
     check_layers: bool = True,
+    replicated: bool = False,
 ) -> Image:
-    """Store a manifest, and point a tag at it.
+    """Store a manifest, and point a tag at it; ``replicated`` where it is a copy from another registry.
 
     An image that is in the archive, or on its way out of it, is restored at once and then counts as
     new (ECR user guide, "Restoring an image").
@@ -114,7 +116,7 @@ def put(
         image = replace(image, status="ACTIVE", last_activated_at=call.now)
     if tag is not None:
         tx.tags.put(repository.id, tag, image.id)
-    pushes.announce(tx, call, Push(repository, image, tag, is_new))
+    pushes.announce(tx, call, Push(repository, image, tag, is_new, replicated))
     return image
 
 
@@ -326,7 +328,7 @@ def batch_delete(
         blocked: list[ImageId] = []
         blocked_failures: list[Failure] = []
         for image_id in waiting:
-            outcome = _delete(tx, repository, image_id)
+            outcome = _delete(tx, call, repository, image_id)
             if not isinstance(outcome, Failure):
                 deleted += outcome
             elif outcome.code == "ImageReferencedByManifestList":
@@ -341,13 +343,15 @@ def batch_delete(
     return deleted, failures
 
 
-def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[ImageId] | Failure:
+def _delete(
+    tx: Transaction, call: Call, repository: Repository, image_id: ImageId
+) -> list[ImageId] | Failure:
     image = _resolve(tx, repository, image_id)
     if isinstance(image, Failure):
         return image
     tags = tx.tags.of_image(image.id)
     if image_id.tag is not None and tags != [image_id.tag]:
-        tx.tags.delete(repository.id, image_id.tag)
+        remove_tag(tx, call, repository, image, image_id.tag)
         return [ImageId(image.digest, image_id.tag)]
     if indexes := tx.images.referring_indexes(repository.id, image.digest):
         return Failure(
@@ -355,8 +359,24 @@ def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[
             "ImageReferencedByManifestList",
             f"Requested image referenced by manifest list: [{', '.join(indexes)}]",
         )
-    tx.images.delete(image.id)
+    remove(tx, call, repository, image)
     return [ImageId(image.digest, tag) for tag in tags] or [ImageId(image.digest)]
+
+
+def remove(
+    tx: Transaction, call: Call, repository: Repository, image: Image, *, replicated: bool = False
+) -> None:
+    """Remove an image that no index names, with all its tags, and tell of it."""
+    tx.images.delete(image.id)
+    deletions.announce(tx, call, Deletion(repository, image.digest, None, replicated))
+
+
+def remove_tag(
+    tx: Transaction, call: Call, repository: Repository, image: Image, tag: str, *, replicated: bool = False
+) -> None:
+    """Remove one of several tags of an image, and tell of it."""
+    tx.tags.delete(repository.id, tag)
+    deletions.announce(tx, call, Deletion(repository, image.digest, tag, replicated))
 
 
 def describe(

@@ -10,11 +10,14 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from ecr_emulator.core import lifecycle
+from ecr_emulator.core import images, lifecycle
+from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.lifecycle import LifecycleAction, LifecycleImage
+from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.repositories import LIFECYCLE_INTERVAL
 from ecr_emulator.metadata.images import ImageHistory
+from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
 # Images that one transaction deletes or archives, so that other writers wait for milliseconds only.
@@ -30,11 +33,11 @@ async def run(emulator: Emulator, repository_id: int, now: float) -> None:
     found = await emulator.metadata.read(_policy_and_images, repository_id, now)
     if found is None:
         return
-    text, images = found
-    actions = await decide(text, images.values(), now)
+    text, seen_images = found
+    actions = await decide(text, seen_images.values(), now)
     for start in range(0, len(actions), BATCH):
         batch = actions[start : start + BATCH]
-        seen = {action.digest: images[action.digest] for action in batch}
+        seen = {action.digest: seen_images[action.digest] for action in batch}
         if not await emulator.metadata.write(_act, repository_id, text, batch, seen, now):
             return
     await emulator.metadata.write(_finish, repository_id, text, now)
@@ -85,9 +88,10 @@ def _policy_and_images(
     return repository.lifecycle_policy_text, images_of(tx, repository_id, now)
 
 
-def _is_set(tx: Transaction, repository_id: int, text: str) -> bool:
+def _repository_with(tx: Transaction, repository_id: int, text: str) -> Repository | None:
+    """Return the repository while its policy is this one."""
     repository = tx.repositories.by_id(repository_id)
-    return repository is not None and repository.lifecycle_policy_text == text
+    return repository if repository is not None and repository.lifecycle_policy_text == text else None
 
 
 def _act(
@@ -99,18 +103,21 @@ def _act(
     now: float,
 ) -> bool:
     """Do some of the actions; false if the policy is not the one they come from any more."""
-    if not _is_set(tx, repository_id, text):
+    repository = _repository_with(tx, repository_id, text)
+    if repository is None:
         return False
+    call = unattended(Registry(repository.account, repository.region), now)
     current = images_of(tx, repository_id, now, seen)
     digests: dict[str, list[str]] = {"EXPIRE": [], "TRANSITION": []}
     for action in actions:
         if current.get(action.digest) == seen[action.digest]:
             digests[action.type].append(action.digest)
-    tx.images.delete_all(repository_id, digests["EXPIRE"])
+    for image in filter(None, (tx.images.by_digest(repository.id, digest) for digest in digests["EXPIRE"])):
+        images.remove(tx, call, repository, image)
     tx.images.archive(repository_id, digests["TRANSITION"], now)
     return True
 
 
 def _finish(tx: Transaction, repository_id: int, text: str, now: float) -> None:
-    if _is_set(tx, repository_id, text):
+    if _repository_with(tx, repository_id, text) is not None:
         tx.repositories.set_lifecycle_evaluated(repository_id, now, now + LIFECYCLE_INTERVAL)

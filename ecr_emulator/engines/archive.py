@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import uuid
 
 from ecr_emulator.core import archive
-from ecr_emulator.core.call import Call
+from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines import Engine
-from ecr_emulator.identity.scope import root_arn
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 
@@ -32,27 +30,14 @@ async def _run(emulator: Emulator, due_by: float) -> int:
     done = 0
     while tasks := await emulator.metadata.read(_due, due_by):
         for task in tasks:
-            await emulator.metadata.write(archive.finish_restoring, _call(emulator, task), task)
+            call = unattended(Registry(task.account, task.region), emulator.clock.now())
+            await emulator.metadata.write(archive.finish_restoring, call, task)
         done += len(tasks)
     return done
 
 
 def _due(tx: Transaction, due_by: float) -> list[Task]:
     return tx.tasks.due(archive.ENGINE, due_by, _BATCH)
-
-
-def _call(emulator: Emulator, task: Task) -> Call:
-    """Return the call that the registry makes to itself for a task."""
-    registry = Registry(task.account, task.region)
-    return Call(
-        registry=registry,
-        caller_arn=root_arn(registry),
-        now=emulator.clock.now(),
-        request_id=str(uuid.uuid4()),
-        origin="",
-        secure=False,
-        endpoint_of=lambda _registry: "",
-    )
 
 
 ENGINE = Engine(archive.ENGINE, run_due, run_now)

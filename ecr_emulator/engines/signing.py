@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from functools import partial
+from dataclasses import replace
 
 from ecr_emulator.core import signatures
-from ecr_emulator.core.call import Call
+from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError, ServerException
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.signatures import Work
 from ecr_emulator.core.signing import ENGINE_NAME
 from ecr_emulator.engines import Engine
-from ecr_emulator.identity.endpoints import public_endpoint
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 
@@ -42,7 +40,8 @@ def _due(tx: Transaction, now: float) -> list[Task]:
 async def _do(emulator: Emulator, task: Task) -> None:
     payload = task.payload
     work = Work(task.id, payload["repository"], payload["digest"], payload["profile"])
-    call = _call(emulator, Registry(task.account, task.region), payload["caller"])
+    own = unattended(Registry(task.account, task.region), emulator.clock.now())
+    call = replace(own, caller_arn=payload["caller"])
     try:
         await signatures.sign(emulator, call, work)
     except Exception as error:
@@ -56,20 +55,6 @@ def _put_off(tx: Transaction, call: Call, task: Task, work: Work, error: Excepti
     else:
         code = error.code if isinstance(error, EcrError) else ServerException.__name__
         signatures.give_up(tx, call, work, code, f"The image could not be signed: {error}")
-
-
-def _call(emulator: Emulator, registry: Registry, caller_arn: str) -> Call:
-    """Return a Call in the name of who pushed the image."""
-    endpoint_of = partial(public_endpoint, emulator.settings, emulator.settings.port, None)
-    return Call(
-        registry=registry,
-        caller_arn=caller_arn,
-        now=emulator.clock.now(),
-        request_id=str(uuid.uuid4()),
-        origin=f"http://{endpoint_of(registry)}",
-        secure=False,
-        endpoint_of=endpoint_of,
-    )
 
 
 ENGINE = Engine(ENGINE_NAME, run_due, run_due)

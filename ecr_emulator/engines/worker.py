@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle, signing
+from ecr_emulator.engines import Engine, archive, lifecycle, replication, signing
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = (lifecycle.ENGINE, archive.ENGINE, signing.ENGINE)
+ENGINES: tuple[Engine, ...] = (lifecycle.ENGINE, archive.ENGINE, replication.ENGINE, signing.ENGINE)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 

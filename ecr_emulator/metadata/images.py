@@ -305,15 +305,6 @@ class Images:
             now=now,
         )
 
-    def delete_all(self, repository_id: int, digests: Collection[str]) -> None:
-        """Remove images with their manifests, their tags and their references."""
-        self._database.run(
-            "DELETE FROM images"
-            " WHERE repository_id = :repository_id AND digest IN (SELECT value FROM json_each(:digests))",
-            repository_id=repository_id,
-            digests=json.dumps(list(digests)),
-        )
-
     def delete(self, image_id: int) -> None:
         """Remove an image with its manifest, its tags and its references."""
         self._database.run("DELETE FROM images WHERE id = :id", id=image_id)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from ecr_emulator.metadata.backfills import Backfills
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
 from ecr_emulator.metadata.registry_values import RegistryValues
+from ecr_emulator.metadata.replication import Replications
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.signing import SigningStatuses
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 
 # The tables whose rows belong to an account and a region; others go with a repository of theirs.
-REGISTRY_TABLES = ("repositories", "registry_values", "tasks")
+REGISTRY_TABLES = ("repositories", "registry_values", "tasks", "backfills")
 
 
 class Transaction:
@@ -42,6 +44,8 @@ class Transaction:
         self.registry_values = RegistryValues(database)
         self.tasks = Tasks(database)
         self.signing_statuses = SigningStatuses(database)
+        self.replications = Replications(database)
+        self.backfills = Backfills(database)
         self.server_values = ServerValues(database)
         self._database = database
 

@@ -238,7 +238,11 @@ def test_a_preview_that_a_crash_ended_starts_afresh(server):
 def test_a_preview_leaves_out_what_goes_meanwhile(server):
     repository_id = write(server, add_repository, "app", keep(1))
     write(server, lambda tx: tx.lifecycle_previews.start(repository_id, keep(2), NOW))
-    server.metadata.before = (2, lambda tx: tx.images.delete_all(repository_id, [f"sha256:{1:064}"]))
+
+    def delete_one(tx):
+        tx.images.delete(tx.images.by_digest(repository_id, f"sha256:{1:064}").id)
+
+    server.metadata.before = (2, delete_one)
     asyncio.run(lifecycle_previews.complete_all(server, NOW))
     counts = write(server, lambda tx: tx.lifecycle_previews.counts(repository_id))
     assert counts == {"EXPIRE": 3}
