@@ -538,6 +538,31 @@ def test_an_image_goes_by_digest(server, source, west, mirrored):
     assert west.image_ids("app") == set()
 
 
+def test_what_a_lifecycle_policy_expires_goes_from_the_replica_too(server, source, west, mirrored):
+    source.api.put_lifecycle_policy(
+        repositoryName="app",
+        lifecyclePolicyText=json.dumps(
+            {
+                "rules": [
+                    {
+                        "rulePriority": 1,
+                        "selection": {
+                            "tagStatus": "any",
+                            "countType": "imageCountMoreThan",
+                            "countNumber": 1,
+                        },
+                        "action": {"type": "expire"},
+                    }
+                ]
+            }
+        ),
+    )
+    newest = put_image(source.api, "app", "newest", seed="newest")
+    server.manage("run/lifecycle", {})
+    run(server)
+    assert west.image_ids("app") == {(newest, "newest")}
+
+
 def test_an_index_goes_before_its_images(server, source, west):
     source.replicate_to(west, deleteReplication={"enabled": True})
     index, children = put_index(source.api, "app", "multi")
