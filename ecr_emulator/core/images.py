@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, pushes, repositories
+from ecr_emulator.core import errors, pushes, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
@@ -70,13 +70,13 @@ def put(
     expected_digest: str | None = None,
     check_layers: bool = True,
 ) -> Image:
-    """Store a manifest, and point a tag at it.
+    """Store a manifest, and point a tag at it; the first push to a repository may create it, by a template.
 
     Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
     LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists- and, where nothing would
     change, ImageAlreadyExistsException.
     """
-    repository = repositories.find(tx, call, repository_name)
+    repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
     if tag is not None:
         check_tag(tag)
     if expected_digest is not None and expected_digest != manifest.digest:

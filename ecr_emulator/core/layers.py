@@ -17,7 +17,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     is_digest,
 )
-from ecr_emulator.core import errors, repositories
+from ecr_emulator.core import errors, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.metadata.layers import Layer
@@ -43,14 +43,18 @@ class Availability:
 
 
 async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
-    """Begin an upload and return its id. Raises RepositoryNotFoundException."""
+    """Begin an upload and return its id; the first push to a repository may create it, by a template.
+
+    Raises RepositoryNotFoundException.
+    """
     upload_id = str(uuid.uuid4())
     await emulator.metadata.write(_insert_upload, call, repository_name, upload_id)
     return upload_id
 
 
 def _insert_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
-    tx.uploads.insert(upload_id, repositories.find(tx, call, repository_name).id, call.now)
+    repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
+    tx.uploads.insert(upload_id, repository.id, call.now)
 
 
 def find_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:

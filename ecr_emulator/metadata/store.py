@@ -12,11 +12,13 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
+from ecr_emulator.metadata.pull_through import PullThroughRules, UpstreamTags
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
+from ecr_emulator.metadata.templates import CreationTemplates
 from ecr_emulator.metadata.uploads import Uploads
 
 P = ParamSpec("P")
@@ -24,7 +26,13 @@ T = TypeVar("T")
 
 
 # The tables whose rows belong to an account and a region; others go with a repository of theirs.
-REGISTRY_TABLES = ("repositories", "registry_values", "tasks")
+REGISTRY_TABLES = (
+    "repositories",
+    "registry_values",
+    "tasks",
+    "creation_templates",
+    "pull_through_rules",
+)
 
 
 class Transaction:
@@ -38,6 +46,9 @@ class Transaction:
         self.uploads = Uploads(database)
         self.registry_values = RegistryValues(database)
         self.tasks = Tasks(database)
+        self.creation_templates = CreationTemplates(database)
+        self.pull_through_rules = PullThroughRules(database)
+        self.upstream_tags = UpstreamTags(database)
         self.server_values = ServerValues(database)
         self._database = database
 
