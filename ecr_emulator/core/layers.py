@@ -204,6 +204,35 @@ def _finish(
     return known
 
 
+async def store(
+    emulator: Emulator, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
+) -> None:
+    """Make a layer of the repository out of bytes that come from another registry.
+
+    Raises RepositoryNotFoundException, DigestMismatchError and LimitExceededException. What
+    ``chunks`` raises is passed on.
+    """
+    # Not an upload that anybody could go on with: where a crash leaves it, the next start removes it.
+    upload_id = str(uuid.uuid4())
+    try:
+        async with emulator.blobs.upload(upload_id) as writer:
+            size = await writer.append(0, _bounded(chunks, MAX_SIZE))
+            await writer.publish(size, digest)
+            await emulator.metadata.write(_insert_layer, emulator, call, repository_name, Layer(digest, size))
+    finally:
+        await emulator.blobs.discard(upload_id)
+
+
+def _insert_layer(
+    tx: Transaction, emulator: Emulator, call: Call, repository_name: str, layer: Layer
+) -> None:
+    repository = repositories.find(tx, call, repository_name)
+    # The blob was published before this transaction: it may have been collected in between.
+    if not emulator.blobs.exists(layer.digest):
+        raise _layer_not_found(repository, layer.digest)
+    tx.layers.insert(repository.id, layer.digest, layer.size, call.now)
+
+
 async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:
     """End an upload without a layer. Raises RepositoryNotFound- and UploadNotFoundException."""
     upload = await emulator.metadata.write(_delete_upload, call, repository_name, upload_id)
