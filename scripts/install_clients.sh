@@ -2,8 +2,8 @@
 # Installs the clients that tests/clients runs: on Debian, as root, as often as you like.
 set -euo pipefail
 
-# From the distribution: the engine and the command-line clients, what they need to run containers,
-# and a static busybox that the tests build their base image from.
+# From the distribution: the engine and the command-line clients, what they need to run containers, a
+# static busybox that the tests build their base image from, and a registry to pull through from.
 packages=(
     docker.io
     iproute2
@@ -13,6 +13,7 @@ packages=(
     podman
     runc
     busybox-static
+    docker-registry
     git
     curl
 )

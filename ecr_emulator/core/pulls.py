@@ -10,7 +10,7 @@ Amazon ECR private registry".
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -93,7 +93,9 @@ async def batch_get_images(
     the credentials for the upstream is of no use.
     """
     wanted = list(dict.fromkeys(image_ids))
-    fetches = await emulator.metadata.read(_fetches_for, call, name, wanted)
+    fetches, answer = await emulator.metadata.read(_look_for_all, call, name, wanted, accepted_media_types)
+    if answer is not None:
+        return answer
     refused: dict[ImageId, UpstreamError] = {}
     for image_id, fetch in fetches.items():
         try:
@@ -117,11 +119,19 @@ def _explained(failure: Failure, error: UpstreamError | None) -> Failure:
     return failure if error is None else Failure(failure.image_id, error.fault.value, error.message)
 
 
-def _fetches_for(
-    tx: Transaction, call: Call, name: str, image_ids: Iterable[ImageId]
-) -> Mapping[ImageId, _Fetch]:
-    fetches = {image_id: _fetch_for(tx, call, name, image_id) for image_id in image_ids}
-    return {image_id: fetch for image_id, fetch in fetches.items() if fetch is not None}
+def _look_for_all(
+    tx: Transaction,
+    call: Call,
+    name: str,
+    image_ids: Sequence[ImageId],
+    accepted_media_types: Collection[str] | None,
+) -> tuple[dict[ImageId, _Fetch], tuple[list[FoundImage], list[Failure]] | None]:
+    fetches = {
+        image_id: fetch
+        for image_id in image_ids
+        if (fetch := _fetch_for(tx, call, name, image_id)) is not None
+    }
+    return fetches, None if fetches else images.batch_get(tx, call, name, image_ids, accepted_media_types)
 
 
 def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fetch | None:

@@ -81,7 +81,10 @@ class HttpUpstreams:
         """The client, which most servers never need."""
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
-                timeout=_TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                timeout=_TIMEOUT,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=_CHUNK_SIZE,
             )
         return self._opened
 

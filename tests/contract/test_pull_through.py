@@ -807,6 +807,16 @@ def test_an_image_that_could_not_be_made_whole_is_tried_again(ecr, server, stub,
     assert pull(server, "quay/app", "v1")
 
 
+def test_an_image_that_never_becomes_whole_is_given_up(ecr, server, stub, rule):
+    stub.add_image("app", "v1")
+    fetch(server, "quay/app/manifests/v1")
+    stub.fail_with = 500
+    assert [run(server) for _ in range(5)] == [0] * 5
+    stub.fail_with = None
+    assert run(server) == 0
+    assert pull(server, "quay/app", "v1")
+
+
 def test_work_on_what_was_deleted_meanwhile_is_dropped(ecr, server, stub, rule):
     stub.add_image("app", "v1")
     stub.add_image("other", "v1")
@@ -839,6 +849,22 @@ def test_the_engine_works_by_itself(stub):
         create_rule(client_of(server))
         assert fetch(server, "quay/app/manifests/v1")[0] == 200
         wait_for(lambda: stub.asked("GET", "/blobs/") == 2)
+
+
+def test_the_engine_tries_again_when_the_clock_says_so(stub):
+    stub.reset()
+    stub.add_image("app", "v1")
+    settings = Settings(data_dir=":memory:", port=0, upstreams={"quay.io": stub.url})
+    with BackgroundServer(settings) as server:
+        create_rule(client_of(server))
+        stub.blobs, kept = {}, stub.blobs
+        assert fetch(server, "quay/app/manifests/v1")[0] == 200
+        wait_for(lambda: stub.asked("GET", "/blobs/") == 1)
+        stub.blobs = kept
+        time.sleep(1.1)
+        assert stub.asked("GET", "/blobs/") == 1
+        server.advance_clock(60)
+        wait_for(lambda: stub.asked("GET", "/blobs/") == 3)
 
 
 def test_a_server_stops_while_it_fetches(stub, monkeypatch):
