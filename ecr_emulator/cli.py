@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     for setting in fields(Settings):
-        default = f" (default: {setting.default})" if setting.default != "" else ""
+        default = f" (default: {setting.default})" if setting.default not in ("", MISSING) else ""
         serve.add_argument(
             f"--{setting.name.replace('_', '-')}",
-            type=type(setting.default),
+            type=int if setting.metadata["type"] is int else str,
             choices=setting.metadata["choices"] or None,
             metavar=None if setting.metadata["choices"] else setting.name.upper(),
             help=setting.metadata["help"] + default,

@@ -50,6 +50,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
         raise _BadRequestError("region must be a string")
     removed = await emulator.metadata.write(_reset, account, region)
     if account is None and region is None:
+        await emulator.flights.cancel()
         await emulator.blobs.clear()
         await emulator.seals.renew(emulator.metadata)
         emulator.clock.reset()

@@ -27,6 +27,8 @@ from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.seals import Seals
+from ecr_emulator.core.secrets import Secrets, SecretsFileError
+from ecr_emulator.engines.upstreams import HttpUpstreams
 from ecr_emulator.engines.worker import Worker
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
@@ -82,6 +84,8 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         finally:
             await _drain(runner, under_way)
             await runner.cleanup()
+            await emulator.flights.cancel()
+            await emulator.upstreams.close()
             await emulator.metadata.close()
             await emulator.blobs.close()
 
@@ -153,6 +157,11 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(
             f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
         ) from None
+    secrets = Secrets(settings.secrets)
+    try:
+        secrets.read()
+    except SecretsFileError as error:
+        raise StartError(str(error)) from None
     try:
         blobs = FilesystemBlobs(folder, durable=durable)
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
@@ -167,6 +176,8 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             blobs=blobs,
             clock=Clock(start),
             seals=await Seals.load(metadata),
+            secrets=secrets,
+            upstreams=HttpUpstreams(settings.upstreams),
         )
         await layers.discard_abandoned(emulator)
     except Exception as error:

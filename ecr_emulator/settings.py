@@ -18,7 +18,11 @@ class SettingsError(ValueError):
 
 
 def _setting(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices})
+    return field(default=default, metadata=_metadata(type(default), text, choices))
+
+
+def _metadata(kind: type, text: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"type": kind, "help": text, "choices": choices}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,15 @@ class Settings:
     engines: str = _setting(
         "on", "off does what happens later only on POST /_emulator/run/NAME", ("on", "off")
     )
+    upstreams: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_metadata(
+            dict,
+            "where upstream registries of the pull-through cache are, if not at https://HOST: a table of "
+            "hosts and URLs, on the command line HOST=URL,HOST=URL",
+        ),
+    )
+    secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
     log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))
@@ -58,9 +71,9 @@ class Settings:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value, choices = getattr(self, setting.name), setting.metadata["choices"]
-            if type(value) is not type(setting.default):
+            if type(value) is not setting.metadata["type"]:
                 raise SettingsError(
-                    f"{setting.name} must be of type {type(setting.default).__name__}, not {value!r}"
+                    f"{setting.name} must be of type {setting.metadata['type'].__name__}, not {value!r}"
                 )
             if choices and value not in choices:
                 raise SettingsError(f"{setting.name} must be one of {', '.join(choices)}, not {value!r}")
@@ -72,6 +85,9 @@ class Settings:
             raise SettingsError(
                 f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
             )
+        for host, url in self.upstreams.items():
+            if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
+                raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
@@ -89,12 +105,21 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
             raise SettingsError(f"can't read {file}: {error}") from error
         if unknown := sorted(values.keys() - known.keys()):
             raise SettingsError(f"{file} has unknown settings: {', '.join(unknown)}")
-    for name, setting in known.items():
-        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
-        if text is not None:
-            values[name] = _integer(name, text) if isinstance(setting.default, int) else text
-    values |= {name: value for name, value in flags.items() if name in known and value is not None}
+    texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in known}
+    for source in (texts, flags):
+        values |= {
+            name: _from_text(name, known[name].metadata["type"], value)
+            for name, value in source.items()
+            if name in known and value is not None
+        }
     return Settings(**values)
+
+
+def _from_text(name: str, kind: type, value: Any) -> Any:
+    """Return a setting's value from its text; a value that is none is left as it is."""
+    if not isinstance(value, str) or kind is str:
+        return value
+    return _integer(name, value) if kind is int else _pairs(name, value)
 
 
 def _integer(name: str, text: str) -> int:
@@ -102,3 +127,10 @@ def _integer(name: str, text: str) -> int:
         return int(text)
     except ValueError as error:
         raise SettingsError(f"{name} must be a whole number, not {text!r}") from error
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    entries = [entry.strip().partition("=") for entry in text.split(",") if entry.strip()]
+    if not all(key and value for key, _, value in entries):
+        raise SettingsError(f"{name} must have the form KEY=VALUE,KEY=VALUE, not {text!r}")
+    return {key.strip(): value.strip() for key, _, value in entries}

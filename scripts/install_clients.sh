@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# From the distribution: the engine and the command-line clients, what they need to run containers,
-# and a static busybox that the tests build their base image from.
+# From the distribution: the engine and the command-line clients, what they need to run containers, a
+# static busybox that the tests build their base image from, and a registry to pull through from.
 packages=(
     docker.io
     iproute2
@@ -14,6 +14,7 @@ packages=(
     podman
     runc
     busybox-static
+    docker-registry
     git
     curl
     openssl

@@ -1,12 +1,15 @@
-"""What a running server holds: its settings, its two stores, its clock and its key."""
+"""What a running server holds: its settings, its two stores, its clock, its key, its upstreams."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
+from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.seals import Seals
+from ecr_emulator.core.secrets import Secrets
+from ecr_emulator.core.upstream import Upstreams
 from ecr_emulator.metadata.store import MetadataStore
 from ecr_emulator.settings import Settings
 
@@ -20,3 +23,6 @@ class Emulator:
     blobs: BlobStore
     clock: Clock
     seals: Seals
+    secrets: Secrets
+    upstreams: Upstreams
+    flights: Flights = field(default_factory=Flights)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import deletions, errors, pushes, repositories
+from ecr_emulator.core import deletions, errors, pushes, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
@@ -74,14 +74,14 @@ def put(
 ) -> Image:
     """Store a manifest, and point a tag at it; ``replicated`` where it is a copy from another registry.
 
-    An image that is in the archive, or on its way out of it, is restored at once and then counts as
-    new (ECR user guide, "Restoring an image").
+    The first push to a repository may create it, by a template. An image that is in the archive, or on
+    its way out of it, is restored at once and then counts as new (ECR user guide, "Restoring an image").
 
     Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
     LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists- and, where nothing would
     change, ImageAlreadyExistsException.
     """
-    repository = repositories.find(tx, call, repository_name)
+    repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
     if tag is not None:
         check_tag(tag)
     if expected_digest is not None and expected_digest != manifest.digest:
@@ -149,15 +149,32 @@ def push(
             )
 
 
+def cache(tx: Transaction, call: Call, repository: Repository, manifest: Manifest) -> tuple[Image, bool]:
+    """Store a manifest of an upstream registry, whose layers and children come later.
+
+    Returns the image and whether it is new. Nobody is told of it before it is whole.
+    """
+    image = tx.images.by_digest(repository.id, manifest.digest)
+    if image is not None:
+        return image, False
+    return _insert(tx, call, repository, manifest, check_layers=False, check_children=False), True
+
+
 def _insert(
-    tx: Transaction, call: Call, repository: Repository, manifest: Manifest, *, check_layers: bool
+    tx: Transaction,
+    call: Call,
+    repository: Repository,
+    manifest: Manifest,
+    *,
+    check_layers: bool,
+    check_children: bool = True,
 ) -> Image:
     blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
     if check_layers and (missing := blobs.keys() - tx.layers.present(repository.id, blobs).keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
     children = {child.digest: child.media_type for child in manifest.children if not child.external}
     present = tx.images.present(repository.id, children)
-    if missing := children.keys() - present.keys():
+    if check_children and (missing := children.keys() - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
     size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest)
@@ -229,7 +246,7 @@ def _resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Imag
     else:
         image = tx.images.by_digest(repository.id, image_id.digest)
     if image is None:
-        return Failure(image_id, "ImageNotFound", "Requested image not found")
+        return not_there(image_id)
     if (
         None not in (image_id.digest, image_id.tag)
         and tx.tags.image_id(repository.id, image_id.tag or "") != image.id
@@ -249,6 +266,11 @@ def resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Image
             raise errors.InvalidParameterException(image.reason)
         raise _not_found(image_id, repository)
     return image
+
+
+def not_there(image_id: ImageId) -> Failure:
+    """Return ECR's failure for an image that is not there."""
+    return Failure(image_id, "ImageNotFound", "Requested image not found")
 
 
 def _not_found(image_id: ImageId, repository: Repository) -> errors.ImageNotFoundException:
@@ -292,7 +314,7 @@ def batch_get(
         elif image.status != "ACTIVE":
             failures.append(Failure(image_id, "ImageInaccessible", "Requested image is archived"))
         elif accepted_media_types and image.media_type not in accepted_media_types:
-            failures.append(Failure(image_id, "ImageNotFound", "Requested image not found"))
+            failures.append(not_there(image_id))
         else:
             found.append(FoundImage(ImageId(image.digest, image_id.tag), image, tx.images.manifest(image.id)))
     return found, failures

@@ -6,9 +6,8 @@ repository it was uploaded to, and its bytes are stored once for all repositorie
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import (
@@ -16,10 +15,9 @@ from ecr_emulator.blobs.base import (
     DigestMismatchError,
     UploadBusyError,
     UploadMissingError,
-    digest_of,
     is_digest,
 )
-from ecr_emulator.core import errors, repositories
+from ecr_emulator.core import errors, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.metadata.layers import Layer
@@ -49,14 +47,18 @@ class Availability:
 
 
 async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
-    """Begin an upload and return its id. Raises RepositoryNotFoundException."""
+    """Begin an upload and return its id; the first push to a repository may create it, by a template.
+
+    Raises RepositoryNotFoundException.
+    """
     upload_id = str(uuid.uuid4())
     await emulator.metadata.write(_insert_upload, call, repository_name, upload_id)
     return upload_id
 
 
 def _insert_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
-    tx.uploads.insert(upload_id, repositories.find(tx, call, repository_name).id, call.now)
+    repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
+    tx.uploads.insert(upload_id, repository.id, call.now)
 
 
 def find_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:
@@ -207,17 +209,37 @@ def _finish(
     return known
 
 
-async def store(emulator: Emulator, call: Call, repository_name: str, content: bytes) -> Layer:
-    """Make bytes a layer of the repository, where it has none of them. Raises what ``complete`` raises."""
-    digest = digest_of(content)
-    upload_id = await initiate(emulator, call, repository_name)
-    await append(emulator, call, repository_name, upload_id, _once(content))
-    with contextlib.suppress(errors.LayerAlreadyExistsException):
-        await complete(emulator, call, repository_name, upload_id, [digest])
-    return Layer(digest, len(content))
+async def store(
+    emulator: Emulator, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
+) -> None:
+    """Make a layer of the repository out of bytes that come from another registry.
+
+    Raises RepositoryNotFoundException, DigestMismatchError and LimitExceededException. What
+    ``chunks`` raises is passed on.
+    """
+    # Not an upload that anybody could go on with: where a crash leaves it, the next start removes it.
+    upload_id = str(uuid.uuid4())
+    try:
+        async with emulator.blobs.upload(upload_id) as writer:
+            size = await writer.append(0, _bounded(chunks, MAX_SIZE))
+            await writer.publish(size, [digest])
+            await emulator.metadata.write(_insert_layer, emulator, call, repository_name, Layer(digest, size))
+    finally:
+        await emulator.blobs.discard(upload_id)
 
 
-async def _once(content: bytes) -> AsyncIterable[bytes]:
+def _insert_layer(
+    tx: Transaction, emulator: Emulator, call: Call, repository_name: str, layer: Layer
+) -> None:
+    repository = repositories.find(tx, call, repository_name)
+    # The blob was published before this transaction: it may have been collected in between.
+    if not emulator.blobs.exists(layer.digest):
+        raise _layer_not_found(repository, layer.digest)
+    tx.layers.insert(repository.id, layer.digest, layer.size, call.now)
+
+
+async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
+    """Give bytes that are in memory as a stream."""
     yield content
 
 

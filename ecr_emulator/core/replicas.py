@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.core import backfills, errors, iam, images, manifest, repositories
+from ecr_emulator.core import backfills, errors, iam, images, manifest, templates
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
 from ecr_emulator.core.images import ImageId
@@ -146,16 +146,10 @@ def _copy(tx: Transaction, change: Change, now: float) -> str | None:
     if repository is None:
         if not _may(tx, change, "ecr:CreateRepository", now):
             return ACCESS_DENIED
-        repository = _create_repository(tx, call, change.repository_name)
+        repository = templates.find_or_create(tx, call, change.repository_name, templates.Case.REPLICATION)
     is_tagged = change.tag is not None and tx.tags.image_id(origin.id, change.tag) == image.id
     _copy_image(tx, call, origin, image, repository, change.tag if is_tagged else None)
     return None
-
-
-def _create_repository(tx: Transaction, call: Call, name: str) -> Repository:
-    """Create the repository of a replica, with the default settings: the source's are not copied."""
-    # A repository creation template that applies to REPLICATION gives its settings here.
-    return repositories.create(tx, call, name)
 
 
 def _copy_image(

@@ -30,10 +30,15 @@ def find(tx: Transaction, call: Call, name: str) -> Repository:
     registry = call.registry
     repository = tx.repositories.get(registry.account, registry.region, name)
     if repository is None:
-        raise errors.RepositoryNotFoundException(
-            f"The repository with name '{name}' does not exist in the registry with id '{registry.account}'"
-        )
+        raise not_found(name, registry.account)
     return repository
+
+
+def not_found(name: str, account: str) -> errors.RepositoryNotFoundException:
+    """Return ECR's error for a repository that is not there."""
+    return errors.RepositoryNotFoundException(
+        f"The repository with name '{name}' does not exist in the registry with id '{account}'"
+    )
 
 
 def create(
@@ -54,14 +59,10 @@ def create(
     fit together, InvalidTagParameterException and TooManyTagsException.
     """
     registry = call.registry
-    _check_mutability(tag_mutability, tag_exclusions)
+    check_mutability(tag_mutability, tag_exclusions)
     if tags:
-        _check_tags(tags)
-    if encryption_type == "AES256" and kms_key is not None:
-        raise errors.InvalidParameterException(
-            "Invalid parameter at 'encryptionConfiguration' failed to satisfy constraint: "
-            "'KMS key must not be specified for encryption type AES256'"
-        )
+        check_tags(tags)
+    check_encryption(encryption_type, kms_key)
     if tx.repositories.get(registry.account, registry.region, name) is not None:
         raise errors.RepositoryAlreadyExistsException(
             f"The repository with name '{name}' already exists in the registry with id '{registry.account}'"
@@ -120,7 +121,7 @@ def set_mutability(
     do not fit the mutability.
     """
     repository = find(tx, call, name)
-    _check_mutability(mutability, exclusions)
+    check_mutability(mutability, exclusions)
     tx.repositories.set_mutability(repository.id, mutability, exclusions)
 
 
@@ -148,9 +149,7 @@ def find_by_arn(tx: Transaction, call: Call, arn: str) -> Repository:
     name, account = match["name"], match["account"]
     repository = tx.repositories.get(account, registry.region, name)
     if repository is None:
-        raise errors.RepositoryNotFoundException(
-            f"The repository with name '{name}' does not exist in the registry with id '{account}'"
-        )
+        raise not_found(name, account)
     return repository
 
 
@@ -161,7 +160,7 @@ def tag(tx: Transaction, call: Call, arn: str, tags: Mapping[str, str]) -> None:
     where it would have more than 50.
     """
     repository = find_by_arn(tx, call, arn)
-    _check_tags(tags)
+    check_tags(tags)
     if len(tx.repositories.tags(repository.id).keys() | tags.keys()) > MAX_TAGS:
         raise errors.TooManyTagsException(
             f"The repository with name '{repository.name}' in the registry with id "
@@ -180,8 +179,11 @@ def list_tags(tx: Transaction, call: Call, arn: str) -> dict[str, str]:
     return tx.repositories.tags(find_by_arn(tx, call, arn).id)
 
 
-def _check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
-    """Check that exclusion filters are given for the modes with exclusion, and only for them."""
+def check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
+    """Check that exclusion filters are given for the modes with exclusion, and only for them.
+
+    Raises InvalidParameterException.
+    """
     if mutability.endswith("_WITH_EXCLUSION") != bool(exclusions):
         wanted = "must be specified" if not exclusions else "must not be specified"
         raise errors.InvalidParameterException(
@@ -196,7 +198,17 @@ def _check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
             )
 
 
-def _check_tags(tags: Mapping[str, str]) -> None:
+def check_encryption(encryption_type: str, kms_key: str | None) -> None:
+    """Check that a key is given only for KMS. Raises InvalidParameterException."""
+    if encryption_type == "AES256" and kms_key is not None:
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'encryptionConfiguration' failed to satisfy constraint: "
+            "'KMS key must not be specified for encryption type AES256'"
+        )
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check a resource's tags. Raises InvalidTagParameterException and TooManyTagsException."""
     if len(tags) > MAX_TAGS:
         raise errors.TooManyTagsException(f"A repository can have at most {MAX_TAGS} tags, not {len(tags)}")
     for key, value in tags.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from ecr_emulator.blobs.base import digest_of
 from ecr_emulator.core import images, layers, manifest
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
@@ -56,7 +57,7 @@ async def sign(emulator: Emulator, call: Call, work: Work) -> None:
         signer = await _signer(emulator, profile, root)
         content, blobs = await asyncio.to_thread(_sign, image, work.profile_arn, signer, root, call.now)
         for blob in blobs:
-            await layers.store(emulator, call, work.repository, blob)
+            await layers.store(emulator, call, work.repository, digest_of(blob), layers.one_chunk(blob))
         await emulator.metadata.write(_complete, call, work, content)
     else:
         await emulator.metadata.write(_drop, work)

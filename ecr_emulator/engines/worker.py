@@ -6,11 +6,17 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle, replication, signing
+from ecr_emulator.engines import Engine, archive, lifecycle, pull_through, replication, signing
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = (lifecycle.ENGINE, archive.ENGINE, replication.ENGINE, signing.ENGINE)
+ENGINES: tuple[Engine, ...] = (
+    lifecycle.ENGINE,
+    archive.ENGINE,
+    replication.ENGINE,
+    pull_through.ENGINE,
+    signing.ENGINE,
+)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 
@@ -36,12 +42,14 @@ class Worker:
             return await engine.run_now(self._emulator)
 
     async def run_forever(self) -> None:
-        """Let each engine do what is due, until this is cancelled."""
+        """Let each engine do what is due, none waiting for another, until this is cancelled."""
+        await asyncio.gather(*(self._run_forever(engine) for engine in self._engines.values()))
+
+    async def _run_forever(self, engine: Engine) -> None:
         while True:
-            for name, engine in self._engines.items():
-                try:
-                    async with self._locks[name]:
-                        await engine.run_due(self._emulator)
-                except Exception:
-                    _logger.exception("engine failed", extra={"operation": name})
+            try:
+                async with self._locks[engine.name]:
+                    await engine.run_due(self._emulator)
+            except Exception:
+                _logger.exception("engine failed", extra={"operation": engine.name})
             await asyncio.sleep(INTERVAL)

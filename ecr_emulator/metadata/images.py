@@ -193,6 +193,38 @@ class Images:
         )
         return {row["digest"]: row["size"] for row in rows}
 
+    def missing_layers(self, image_id: int) -> list[str]:
+        """Return the layers that an image names and its repository does not have."""
+        rows = self._database.all(
+            "SELECT digest FROM image_references AS named WHERE image_id = :id AND kind = 'layer'"
+            " AND NOT EXISTS (SELECT 1 FROM layers WHERE layers.repository_id = named.repository_id"
+            " AND layers.digest = named.digest) ORDER BY digest",
+            id=image_id,
+        )
+        return [row["digest"] for row in rows]
+
+    def missing_children(self, image_id: int) -> list[str]:
+        """Return the images that an index names and its repository does not have."""
+        rows = self._database.all(
+            "SELECT digest FROM image_references AS named WHERE image_id = :id AND kind = 'image'"
+            " AND NOT EXISTS (SELECT 1 FROM images WHERE images.repository_id = named.repository_id"
+            " AND images.digest = named.digest) ORDER BY digest",
+            id=image_id,
+        )
+        return [row["digest"] for row in rows]
+
+    def size_as_index(self, image_id: int) -> int:
+        """Set the size of an index to that of its largest image, as far as these are there; return it."""
+        row = self._database.one(
+            "SELECT coalesce(max(child.size), 0) AS size FROM image_references AS named"
+            " JOIN images AS child ON child.repository_id = named.repository_id"
+            " AND child.digest = named.digest WHERE named.image_id = :id AND named.kind = 'image'",
+            id=image_id,
+        )
+        size = 0 if row is None else int(row["size"])
+        self._database.run("UPDATE images SET size = :size WHERE id = :id", id=image_id, size=size)
+        return size
+
     def referrers(self, repository_id: int, subject_digest: str) -> list[Image]:
         """Return the images whose subject is a digest, oldest first."""
         rows = self._database.all(

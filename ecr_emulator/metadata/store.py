@@ -14,6 +14,7 @@ from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
+from ecr_emulator.metadata.pull_through import PullThroughRules, UpstreamTags
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.replication import Replications
 from ecr_emulator.metadata.repositories import Repositories
@@ -21,6 +22,7 @@ from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.signing import SigningStatuses
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
+from ecr_emulator.metadata.templates import CreationTemplates
 from ecr_emulator.metadata.uploads import Uploads
 
 P = ParamSpec("P")
@@ -28,7 +30,14 @@ T = TypeVar("T")
 
 
 # The tables whose rows belong to an account and a region; others go with a repository of theirs.
-REGISTRY_TABLES = ("repositories", "registry_values", "tasks", "backfills")
+REGISTRY_TABLES = (
+    "repositories",
+    "registry_values",
+    "tasks",
+    "backfills",
+    "creation_templates",
+    "pull_through_rules",
+)
 
 
 class Transaction:
@@ -46,6 +55,9 @@ class Transaction:
         self.signing_statuses = SigningStatuses(database)
         self.replications = Replications(database)
         self.backfills = Backfills(database)
+        self.creation_templates = CreationTemplates(database)
+        self.pull_through_rules = PullThroughRules(database)
+        self.upstream_tags = UpstreamTags(database)
         self.server_values = ServerValues(database)
         self._database = database
 

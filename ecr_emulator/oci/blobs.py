@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ecr_emulator.blobs.base import BlobFile, is_digest
-from ecr_emulator.core import errors, layers
+from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.oci.context import Context
 from ecr_emulator.oci.errors import OciError
 
@@ -29,7 +29,7 @@ def checked_digest(digest: str) -> str:
 async def get(context: Context) -> web.StreamResponse:
     """Answer GET, with or without a range, and HEAD."""
     digest = checked_digest(context.reference)
-    return blob_response(await layers.open_blob(context.emulator, context.call, context.name, digest), digest)
+    return blob_response(await pulls.open_layer(context.emulator, context.call, context.name, digest), digest)
 
 
 async def delete(context: Context) -> web.Response:

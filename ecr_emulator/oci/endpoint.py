@@ -11,6 +11,7 @@ from aiohttp import web
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError
 from ecr_emulator.core.names import is_repository_name
+from ecr_emulator.core.upstream import UpstreamError
 from ecr_emulator.logs import REQUEST_ID
 from ecr_emulator.oci import blobs, catalog, manifests, referrers, tags, uploads
 from ecr_emulator.oci.authentication import authenticate
@@ -51,7 +52,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         response = await _answer(emulator, request)
     except OciError as error:
         response = error_response(error)
-    except EcrError as error:
+    except (EcrError, UpstreamError) as error:
         response = error_response(translate(error))
     except ConnectionError:
         raise

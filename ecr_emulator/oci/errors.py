@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from ecr_emulator.core import errors
+from ecr_emulator.core.upstream import Fault, UpstreamError
 
 # Status and OCI code of each of ECR's errors that the data plane can meet. ECR answers parameters
 # that its API refuses as UNSUPPORTED on the data plane too.
@@ -28,6 +29,15 @@ _ANSWERS: dict[type[errors.EcrError], tuple[int, str]] = {
     errors.AccessDeniedException: (403, "DENIED"),
 }
 
+# The same of what upstream registries refuse. A registry that denies access is 403 in ECR (user guide,
+# "Troubleshooting pull through cache issues").
+_UPSTREAM_ANSWERS: dict[Fault, tuple[int, str]] = {
+    Fault.NOT_FOUND: (404, "MANIFEST_UNKNOWN"),
+    Fault.ACCESS_DENIED: (403, "DENIED"),
+    Fault.TOO_MANY_REQUESTS: (429, "TOOMANYREQUESTS"),
+    Fault.UNAVAILABLE: (503, "UNAVAILABLE"),
+}
+
 
 class OciError(Exception):
     """An error that only the data plane has."""
@@ -42,8 +52,10 @@ class OciError(Exception):
         self.headers = dict(headers or {})
 
 
-def translate(error: errors.EcrError) -> OciError:
-    """Return the data plane's form of one of ECR's errors."""
+def translate(error: errors.EcrError | UpstreamError) -> OciError:
+    """Return the data plane's form of one of ECR's errors, or of an upstream's."""
+    if isinstance(error, UpstreamError):
+        return OciError(*_UPSTREAM_ANSWERS[error.fault], error.message)
     status, code = _ANSWERS.get(type(error), (error.http_status, "UNKNOWN"))
     return OciError(status, code, error.message)
 

@@ -6,7 +6,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, images, manifest
+from ecr_emulator.core import errors, images, manifest, pulls
 from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.names import is_tag
 from ecr_emulator.oci.context import Context
@@ -26,7 +26,7 @@ async def get(context: Context) -> web.Response:
     image_id = _image_id(context.reference)
     emulator, call = context.emulator, context.call
     try:
-        found = await emulator.metadata.read(images.find, call, context.name, image_id)
+        found = await pulls.find_image(emulator, call, context.name, image_id)
     except errors.ImageNotFoundException:
         raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from None
     if context.request.method == "GET":

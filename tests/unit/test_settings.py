@@ -30,12 +30,38 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
         ({"region": "EU"}, "region must be 2 to 25 lower-case letters, digits and hyphens, not 'EU'"),
         ({"auth": "maybe"}, "auth must be one of off, token, not 'maybe'"),
         ({"layer_check": "on"}, "layer_check must be one of strict, off, not 'on'"),
+        ({"upstreams": "quay.io"}, "upstreams must be of type dict, not 'quay.io'"),
+        ({"upstreams": {"a": "b:1"}}, "upstreams must have an http or https URL for a, not 'b:1'"),
+        ({"upstreams": {"a": 1}}, "upstreams must have an http or https URL for a, not 1"),
+        (
+            {"upstreams": {"a": "http://b/?c"}},
+            "upstreams must have an http or https URL for a, not 'http://b/?c'",
+        ),
     ],
 )
 def test_a_value_out_of_its_range_is_refused(values, message):
     with pytest.raises(SettingsError) as raised:
         Settings(**values)
     assert str(raised.value) == message
+
+
+UPSTREAMS = {"quay.io": "http://127.0.0.1:5000", "ghcr.io": "https://user:pass=word@mirror/ghcr"}
+
+
+def test_a_table_is_pairs_on_the_command_line_and_in_the_environment(tmp_path):
+    text = ", ".join(f"{host}={url}" for host, url in UPSTREAMS.items())
+    file = tmp_path / "emulator.toml"
+    file.write_text('[upstreams]\n"quay.io" = "http://elsewhere"\n')
+    assert load({}, {}, file).upstreams == {"quay.io": "http://elsewhere"}
+    assert load({}, {"ECR_EMULATOR_UPSTREAMS": text}, file).upstreams == UPSTREAMS
+    assert load({"upstreams": text}, {"ECR_EMULATOR_UPSTREAMS": "a=http://b"}, file).upstreams == UPSTREAMS
+    assert load({"upstreams": ""}, {}, file).upstreams == {}
+
+
+@pytest.mark.parametrize("text", ["quay.io", "=http://b", "quay.io=", "a=http://b,c"])
+def test_pairs_that_are_wrong_are_refused(text):
+    with pytest.raises(SettingsError, match="upstreams must have the form KEY=VALUE"):
+        load({"upstreams": text}, {})
 
 
 def test_a_variable_that_is_no_number_is_refused():

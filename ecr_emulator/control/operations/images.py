@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ecr_emulator.control.operations import Input, Output
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
-from ecr_emulator.core import archive, errors, images, manifest
+from ecr_emulator.core import archive, errors, images, manifest, pulls
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import Failure, FoundImage, ImageId, TaggedImage
@@ -64,8 +64,8 @@ async def put_image(emulator: Emulator, call: Call, given: Input) -> Output:
 
 async def batch_get_image(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return images with their manifests, as a pull does."""
-    found, failures = await emulator.metadata.read(
-        images.batch_get,
+    found, failures = await pulls.batch_get_images(
+        emulator,
         call,
         given["repositoryName"],
         [_image_id(entry) for entry in given["imageIds"]],

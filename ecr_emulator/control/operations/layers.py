@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.control.operations import Input, Output
-from ecr_emulator.core import errors, layers
+from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.downloads import seal_download
 from ecr_emulator.core.emulator import Emulator
@@ -34,7 +32,7 @@ async def upload_layer_part(emulator: Emulator, call: Call, given: Input) -> Out
         call,
         given["repositoryName"],
         given["uploadId"],
-        _once(blob),
+        layers.one_chunk(blob),
         first_byte=first,
         length=last - first + 1,
     )
@@ -44,10 +42,6 @@ async def upload_layer_part(emulator: Emulator, call: Call, given: Input) -> Out
         "uploadId": upload.id,
         "lastByteReceived": upload.size - 1,
     }
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 async def complete_layer_upload(emulator: Emulator, call: Call, given: Input) -> Output:
@@ -106,8 +100,6 @@ def _availability(found: Availability) -> str:
 
 async def get_download_url_for_layer(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a URL from which a layer can be had without credentials, for an hour."""
-    layer = await emulator.metadata.read(
-        layers.find_in_image, call, given["repositoryName"], given["layerDigest"]
-    )
+    layer = await pulls.find_layer_in_image(emulator, call, given["repositoryName"], given["layerDigest"])
     path = seal_download(emulator.seals, call, given["repositoryName"], layer.digest)
     return {"downloadUrl": f"{call.origin}{path}", "layerDigest": layer.digest}

@@ -21,17 +21,19 @@ def _describe(call: Call, repository: Repository) -> Output:
         "repositoryUri": f"{call.endpoint_of(registry)}/{repository.name}",
         "createdAt": repository.created_at,
         "imageTagMutability": repository.tag_mutability,
-        "imageTagMutabilityExclusionFilters": _filters(repository.tag_exclusions),
+        "imageTagMutabilityExclusionFilters": filters(repository.tag_exclusions),
         "imageScanningConfiguration": {"scanOnPush": repository.scan_on_push},
         "encryptionConfiguration": encryption,
     }
 
 
-def _filters(patterns: tuple[str, ...]) -> list[dict[str, str]] | None:
-    return [{"filterType": "WILDCARD", "filter": pattern} for pattern in patterns] or None
+def filters(exclusions: tuple[str, ...]) -> list[dict[str, str]] | None:
+    """Return the API's form of exclusion filters."""
+    return [{"filterType": "WILDCARD", "filter": pattern} for pattern in exclusions] or None
 
 
-def _patterns(given: Input) -> tuple[str, ...]:
+def patterns(given: Input) -> tuple[str, ...]:
+    """Return the exclusion filters of a request."""
     return tuple(entry["filter"] for entry in given.get("imageTagMutabilityExclusionFilters", ()))
 
 
@@ -43,7 +45,7 @@ async def create_repository(emulator: Emulator, call: Call, given: Input) -> Out
         call,
         given["repositoryName"],
         tag_mutability=given.get("imageTagMutability", "MUTABLE"),
-        tag_exclusions=_patterns(given),
+        tag_exclusions=patterns(given),
         scan_on_push=given.get("imageScanningConfiguration", {}).get("scanOnPush", False),
         encryption_type=encryption.get("encryptionType", "AES256"),
         kms_key=encryption.get("kmsKey"),
@@ -94,11 +96,11 @@ async def delete_repository(emulator: Emulator, call: Call, given: Input) -> Out
 
 async def put_image_tag_mutability(emulator: Emulator, call: Call, given: Input) -> Output:
     """Set which tags of a repository can be overwritten."""
-    name, mutability, patterns = given["repositoryName"], given["imageTagMutability"], _patterns(given)
-    await emulator.metadata.write(repositories.set_mutability, call, name, mutability, patterns)
+    name, mutability, exclusions = given["repositoryName"], given["imageTagMutability"], patterns(given)
+    await emulator.metadata.write(repositories.set_mutability, call, name, mutability, exclusions)
     return {
         "registryId": call.registry.account,
         "repositoryName": name,
         "imageTagMutability": mutability,
-        "imageTagMutabilityExclusionFilters": _filters(patterns),
+        "imageTagMutabilityExclusionFilters": filters(exclusions),
     }

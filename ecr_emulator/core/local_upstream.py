@@ -1,0 +1,69 @@
+"""Another registry of this emulator as an upstream: ECR to ECR, without a network between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+
+from ecr_emulator.blobs.base import BlobFile
+from ecr_emulator.core import errors, images, layers
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.images import FoundImage, ImageId
+from ecr_emulator.core.upstream import Fault, UpstreamError, UpstreamManifest, access_denied
+
+# Bytes read from a blob at a time.
+CHUNK_SIZE = 1 << 20
+
+
+class LocalRepository:
+    """A repository of the registry that ``call`` is on; what that caches of others is not fetched for it."""
+
+    def __init__(self, emulator: Emulator, call: Call, name: str) -> None:
+        self._emulator = emulator
+        self._call = call
+        self._name = name
+
+    async def check(self) -> None:
+        """Every registry is there, and takes the role that it was given."""
+
+    async def resolve(self, tag: str) -> str:
+        """Return the digest that a tag stands for."""
+        return (await self._find(tag)).image.digest
+
+    async def manifest(self, reference: str) -> UpstreamManifest:
+        """Return a manifest by tag or by digest."""
+        found = await self._find(reference)
+        return UpstreamManifest(found.manifest, found.image.media_type)
+
+    async def _find(self, reference: str) -> FoundImage:
+        image_id = ImageId(digest=reference) if ":" in reference else ImageId(tag=reference)
+        try:
+            return await self._emulator.metadata.read(images.find, self._call, self._name, image_id)
+        except errors.EcrError as error:
+            raise _translate(error) from error
+
+    @asynccontextmanager
+    async def blob(self, digest: str) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Give the bytes of a layer."""
+        try:
+            blob = await layers.open_blob(self._emulator, self._call, self._name, digest)
+        except errors.EcrError as error:
+            raise _translate(error) from error
+        yield _read(blob)
+
+
+async def _read(blob: BlobFile) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(blob.path.open, "rb")
+    try:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_SIZE):
+            yield chunk
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+def _translate(error: errors.EcrError) -> UpstreamError:
+    if isinstance(error, errors.AccessDeniedException):
+        return access_denied()
+    return UpstreamError(Fault.NOT_FOUND, error.message)

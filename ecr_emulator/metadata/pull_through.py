@@ -1,0 +1,119 @@
+"""Pull-through cache rules, and the tags that came from an upstream registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+from ecr_emulator.metadata.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class PullThroughRule:
+    """A rule; prefixes are without the slash that is always meant, times are seconds since 1970."""
+
+    prefix: str
+    upstream_host: str
+    upstream_registry: str
+    upstream_prefix: str
+    credential_arn: str | None
+    custom_role_arn: str | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTag:
+    """A tag as it came from an upstream; it was last compared at ``checked_at``."""
+
+    image_id: int
+    checked_at: float
+
+
+class PullThroughRules:
+    """Queries on pull-through cache rules."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, account: str, region: str, prefix: str) -> PullThroughRule | None:
+        """Return the rule of a prefix."""
+        return next(iter(self.page(account, region, [prefix], "", 1)), None)
+
+    def page(
+        self, account: str, region: str, prefixes: Collection[str] | None, after: str, limit: int
+    ) -> list[PullThroughRule]:
+        """Return at most ``limit`` rules by prefix, past ``after``: of these prefixes, or all."""
+        named = "" if prefixes is None else " AND prefix IN (SELECT value FROM json_each(:prefixes))"
+        rows = self._database.all(
+            "SELECT * FROM pull_through_rules WHERE account = :account AND region = :region"
+            f" AND prefix > :after{named} ORDER BY prefix LIMIT :limit",
+            account=account,
+            region=region,
+            prefixes=json.dumps(list(prefixes or ())),
+            after=after,
+            limit=limit,
+        )
+        return [PullThroughRule(**{name: row[name] for name in PullThroughRule.__slots__}) for row in rows]
+
+    def count(self, account: str, region: str) -> int:
+        """Return how many rules a registry has."""
+        row = self._database.one(
+            "SELECT count(*) AS number FROM pull_through_rules WHERE account = :account AND region = :region",
+            account=account,
+            region=region,
+        )
+        return 0 if row is None else int(row["number"])
+
+    def put(self, account: str, region: str, rule: PullThroughRule) -> None:
+        """Add a rule, or replace the one of its prefix."""
+        self.delete(account, region, rule.prefix)
+        self._database.run(
+            "INSERT INTO pull_through_rules (account, region, prefix, upstream_host,"
+            " upstream_registry, upstream_prefix, credential_arn, custom_role_arn, created_at, updated_at)"
+            " VALUES (:account, :region, :prefix, :upstream_host, :upstream_registry, :upstream_prefix,"
+            " :credential_arn, :custom_role_arn, :created_at, :updated_at)",
+            account=account,
+            region=region,
+            **asdict(rule),
+        )
+
+    def delete(self, account: str, region: str, prefix: str) -> None:
+        """Remove a rule."""
+        self._database.run(
+            "DELETE FROM pull_through_rules"
+            " WHERE account = :account AND region = :region AND prefix = :prefix",
+            account=account,
+            region=region,
+            prefix=prefix,
+        )
+
+
+class UpstreamTags:
+    """Queries on tags that came from an upstream registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, repository_id: int, name: str) -> UpstreamTag | None:
+        """Return what is known of a tag, or None for one that did not come from an upstream."""
+        row = self._database.one(
+            "SELECT image_id, checked_at FROM upstream_tags"
+            " WHERE repository_id = :repository_id AND name = :name",
+            repository_id=repository_id,
+            name=name,
+        )
+        return None if row is None else UpstreamTag(row["image_id"], row["checked_at"])
+
+    def put(self, repository_id: int, name: str, image_id: int, checked_at: float) -> None:
+        """Note that a tag was compared with its upstream, and points at this image."""
+        self._database.run(
+            "INSERT INTO upstream_tags (repository_id, name, image_id, checked_at)"
+            " VALUES (:repository_id, :name, :image_id, :checked_at) ON CONFLICT (repository_id, name)"
+            " DO UPDATE SET image_id = excluded.image_id, checked_at = excluded.checked_at",
+            repository_id=repository_id,
+            name=name,
+            image_id=image_id,
+            checked_at=checked_at,
+        )
