@@ -51,6 +51,7 @@ LIFECYCLE_POLICY = json.dumps(
 SAMPLES: dict[str, Any] = {
     "Arn": "arn:aws:ecr:us-east-1:000000000000:repository/app",
     "CredentialArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:ecr-pullthroughcache/quay-AbCdEf",
+    "CustomRoleArn": "arn:aws:iam::000000000000:role/puller",
     "EncryptionType": "KMS",
     "ImageDigest": sha256(image_manifest(*BLOBS)),
     "ImageManifest": image_manifest(*BLOBS).decode(),
@@ -76,6 +77,8 @@ SAMPLES: dict[str, Any] = {
     "ScanningRepositoryFilterValue": "app*",
     "SigningProfileArn": "arn:aws:signer:us-east-1:000000000000:/signing-profiles/profile",
     "SigningRepositoryFilterValue": "app*",
+    "UpstreamRegistry": "quay",
+    "Url": "quay.io",
     # Stands for the id of the upload that is under way.
     "UploadId": "ffffffff-ffff-ffff-ffff-ffffffffffff",
 }
@@ -91,6 +94,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "imageDigest": sha256(NEW_MANIFEST),
         "imageTag": "new",
     },
+    "UpdateImageStorageClass": {"targetStorageClass": "ARCHIVE"},
     "UploadLayerPart": {"partFirstByte": len(BEGUN), "partLastByte": len(BEGUN)},
 }
 
@@ -156,6 +160,7 @@ SET_UP = (
     "PutLifecyclePolicy",
     "PutReplicationConfiguration",
     "PutSigningConfiguration",
+    "CreateRepositoryCreationTemplate",
 )
 SHOWN = [
     name
