@@ -86,9 +86,17 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+# Patterns of the model that take exponential time on some texts, and ones that match the same texts.
+EQUIVALENT_PATTERNS = {
+    r"^[a-z0-9*](?:[._\-/a-z0-9*]?[a-z0-9*]+)*$": r"[a-z0-9*]+(?:[._\-/][a-z0-9*]+)*",
+}
+
+
 def compile_shape(shape: dict[str, Any]) -> dict[str, Any]:
     """Keep of a shape what validation and encoding need."""
     kept = {key: shape[key] for key in ("type", "required", "enum", "min", "max", "pattern") if key in shape}
+    if kept.get("pattern") in EQUIVALENT_PATTERNS:
+        kept["matcher"] = EQUIVALENT_PATTERNS[kept["pattern"]]
     if shape["type"] == "structure":
         kept["members"] = {name: member["shape"] for name, member in shape["members"].items()}
     elif shape["type"] == "list":

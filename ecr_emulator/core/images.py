@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
@@ -20,6 +20,8 @@ from ecr_emulator.metadata.store import Transaction
 
 # ECR shows a pull time that is refreshed at least once in 24 hours (ImageDetail).
 PULL_TIME_INTERVAL = 24 * 3600.0
+# The largest number of bytes that the API can tell (a signed 64-bit integer).
+MAX_SIZE = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class ImageId:
 
     def __str__(self) -> str:
         """Return the form that ECR's messages have."""
-        digest, tag = (f"'{half}'" if half is not None else "null" for half in (self.digest, self.tag))
-        return f"{{imageDigest:{digest}, imageTag:{tag}}}"
+        digest, tag = ("null" if half is None else half for half in (self.digest, self.tag))
+        return f"{{imageDigest:'{digest}', imageTag:'{tag}'}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +172,15 @@ def _insert(
     check_children: bool = True,
 ) -> Image:
     blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
-    if check_layers and (missing := blobs.keys() - tx.layers.present(repository.id, blobs).keys()):
+    layers = tx.layers.present(repository.id, blobs)
+    if check_layers and (missing := blobs.keys() - layers.keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
     children = {child.digest: child.media_type for child in manifest.children if not child.external}
     present = tx.images.present(repository.id, children)
     if check_children and (missing := children.keys() - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
-    size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest)
+    size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest, layers)
     config_type = manifest.config.media_type if manifest.config else None
     image = Image(
         id=0,
@@ -201,9 +204,13 @@ def _insert(
     return found
 
 
-def _compressed_size(manifest: Manifest) -> int:
-    """Return the bytes of config and layers, a blob that is named twice counting once."""
-    return sum({blob.digest: blob.size for blob in manifest.blobs}.values())
+def _compressed_size(manifest: Manifest, layers: Mapping[str, int]) -> int:
+    """Return the bytes of config and layers, a blob that is named twice counting once.
+
+    What a manifest says of the size of a layer counts only where the layer is not there.
+    """
+    sizes = {blob.digest: layers.get(blob.digest, blob.size) for blob in manifest.blobs}
+    return min(sum(sizes.values()), MAX_SIZE)
 
 
 def _missing(noun: str, digests: Collection[str], repository: Repository) -> str:

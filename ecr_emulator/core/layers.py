@@ -81,7 +81,7 @@ def _invalid_part(
     call: Call, repository_name: str, upload: Upload, reason: str
 ) -> errors.InvalidLayerPartException:
     return errors.InvalidLayerPartException(
-        f"The layer part upload to upload id '{upload.id}' is not valid: {reason}",
+        reason,
         registryId=call.registry.account,
         repositoryName=repository_name,
         uploadId=upload.id,
@@ -112,20 +112,18 @@ async def append(
             # Read again, now that nobody else can append.
             upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
             if first_byte is not None and first_byte != upload.size:
-                raise _invalid_part(
-                    call, repository_name, upload, f"its first byte is {first_byte}, not {upload.size}"
-                )
+                reason = f"First byte of the layer part is {first_byte} instead of {upload.size}"
+                raise _invalid_part(call, repository_name, upload, reason)
             if upload.part_count >= MAX_PARTS:
                 raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
             size = await writer.append(upload.size, _bounded(chunks, MAX_SIZE - upload.size))
             if length is not None and size - upload.size != length:
-                raise _invalid_part(
-                    call, repository_name, upload, f"it has {size - upload.size} bytes, not {length}"
-                )
+                reason = f"The layer part has {size - upload.size} bytes instead of {length}"
+                raise _invalid_part(call, repository_name, upload, reason)
             if not await emulator.metadata.write(_advance, upload, size, call.now):
                 raise _upload_not_found(call, repository_name, upload_id)
     except UploadBusyError:
-        raise _invalid_part(call, repository_name, upload, "another part is being uploaded") from None
+        raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
     except UploadMissingError:
         raise _upload_not_found(call, repository_name, upload_id) from None
     return await emulator.metadata.read(find_upload, call, repository_name, upload_id)
@@ -172,7 +170,8 @@ async def complete(
                 )
             if upload.smallest_part is not None and upload.smallest_part < min_part_size:
                 raise errors.LayerPartTooSmallException(
-                    f"Layer parts but the last must be at least {min_part_size} bytes in size"
+                    "All layer parts except the last part should be at least "
+                    f"{min_part_size // (1024 * 1024)}MB"
                 )
             await writer.publish(upload.size, digests)
             known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
@@ -182,7 +181,7 @@ async def complete(
             f"'{error.named}' that was specified"
         ) from None
     except UploadBusyError:
-        raise _invalid_part(call, repository_name, upload, "another part is being uploaded") from None
+        raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
     except UploadMissingError:
         raise _upload_not_found(call, repository_name, upload_id) from None
     await emulator.blobs.discard(upload.id)
@@ -308,7 +307,7 @@ def find_in_image(tx: Transaction, call: Call, repository_name: str, digest: str
 
 def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFoundException:
     return errors.LayersNotFoundException(
-        f"The layer with digest '{digest}' does not exist in the repository with name "
+        f"The layer with digest '{digest}' does not exist within the repository with name "
         f"'{repository.name}' in the registry with id '{repository.account}'"
     )
 

@@ -111,6 +111,9 @@ def parse(content: bytes, media_type: str | None = None, algorithm: str = "sha25
 def _load(content: bytes) -> dict[str, Any]:
     try:
         document = json.loads(content)
+        if b"\\u" in content:
+            # Escapes can make halves of surrogate pairs, which are no text.
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise invalid("Invalid JSON syntax") from None
     if not isinstance(document, dict):

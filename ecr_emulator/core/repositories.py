@@ -185,10 +185,10 @@ def check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
     Raises InvalidParameterException.
     """
     if mutability.endswith("_WITH_EXCLUSION") != bool(exclusions):
-        wanted = "must be specified" if not exclusions else "must not be specified"
+        wanted = "must be" if exclusions else "can't be"
         raise errors.InvalidParameterException(
             "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: "
-            f"'{wanted} when image tag mutability is set to {mutability}'"
+            f"'ImageTagMutabilityExclusionFilters {wanted} null when imageTagMutability is set as {mutability}'"
         )
     for pattern in exclusions:
         if pattern.count("*") > MAX_WILDCARDS:

@@ -207,7 +207,7 @@ def test_moves_that_are_not_supported(server, ecr, image):
         return raised.value.response["Error"]["Message"]
 
     assert refused("STANDARD") == (
-        "The image with imageId {imageDigest:null, imageTag:'v1'} in the repository with name 'app' in the "
+        "The image with imageId {imageDigest:'null', imageTag:'v1'} in the repository with name 'app' in the "
         "registry with id '000000000000' can't be moved to the storage class STANDARD while its status is "
         "ACTIVE"
     )

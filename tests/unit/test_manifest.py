@@ -64,6 +64,10 @@ WRONG = {
     "not JSON": (b"{", "Invalid JSON syntax"),
     "not UTF-8": (b'"\xff"', "Invalid JSON syntax"),
     "not an object": (b"[]", "Invalid JSON syntax"),
+    "half of a surrogate pair": (
+        json.dumps(IMAGE | {"artifactType": "\ud800"}).encode(),
+        "Invalid JSON syntax",
+    ),
     "nested too deeply": (b"[" * 100_000, "Invalid JSON syntax"),
     "another type than the request's": (IMAGE | {"mediaType": manifest.OCI_INDEX}, "does not match"),
     "unknown type": (IMAGE | {"mediaType": "text/plain"}, "is not supported"),
