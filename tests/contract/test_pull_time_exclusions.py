@@ -95,13 +95,20 @@ def test_an_exclusion_is_of_one_registry(known, client_of, pull):
 
 
 def test_a_principal_of_another_account_can_be_excluded(known, client_of):
-    there = {"registryId": "444455556666", "repositoryName": "app"}
-    owner, caller = client_of("444455556666"), client_of("AKIASCANNER")
+    account = "444455556666"
+    owner, caller = client_of(account), client_of("AKIASCANNER")
     owner.create_repository(repositoryName="app")
     put_image(owner, "app", "v1")
     owner.register_pull_time_update_exclusion(principalArn=ROLE)
-    caller.batch_get_image(**there, imageIds=[{"imageTag": "v1"}])
+    caller.batch_get_image(registryId=account, repositoryName="app", imageIds=[{"imageTag": "v1"}])
+    (granted,) = caller.get_authorization_token(registryIds=[account])["authorizationData"]
+    oci = OciClient(known.address, Authorization=f"Basic {granted['authorizationToken']}")
+    assert oci.get("/v2/app/manifests/v1").status == 200
     assert pulled_at(owner) is None
+    client_of("AKIADEPLOYER").batch_get_image(
+        registryId=account, repositoryName="app", imageIds=[{"imageTag": "v1"}]
+    )
+    assert pulled_at(owner) is not None
 
 
 def test_a_known_access_key_is_of_its_principals_account(client_of):
