@@ -257,7 +257,7 @@ def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source
     if target is None or source is None or _encryption(target) != _encryption(source):
         return False
     layer = tx.layers.get(source.id, digest)
-    if layer is None:
+    if layer is None or tx.images.archived_layers(source.id, [digest]):
         return False
     tx.layers.insert(target.id, digest, layer.size, call.now)
     return True

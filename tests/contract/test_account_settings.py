@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import connect, put_image, refused, sha256, upload_layer
+from .conftest import connect, image_manifest, put_image, refused, sha256, upload_layer
 from .oci_client import OciClient
 
 LAYER = b"a layer that two repositories have"
@@ -135,6 +135,15 @@ def test_nothing_is_mounted_while_the_setting_is_off(oci, mounting):
 )
 def test_a_mount_of_what_is_not_there_falls_back_to_an_upload(oci, mounting, query):
     assert_falls_back(oci, mounting, f"/v2/app/blobs/uploads/?{query}")
+
+
+def test_a_layer_in_the_archive_is_not_mounted(oci, mounting):
+    manifest = image_manifest(LAYER, LAYER)
+    mounting.put_image(repositoryName="base", imageManifest=manifest.decode(), imageTag="v1")
+    mounting.update_image_storage_class(
+        repositoryName="base", imageId={"imageTag": "v1"}, targetStorageClass="ARCHIVE"
+    )
+    assert_falls_back(oci, mounting, MOUNT)
 
 
 def test_a_mount_of_what_is_not_there_can_bring_the_blob_along(oci, mounting):
