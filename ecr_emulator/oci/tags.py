@@ -43,6 +43,6 @@ def page_size(request: web.Request) -> int:
     return int(text)
 
 
-def next_link(path: str, **query: str | int) -> str:
+def next_link(path: str, /, **query: str | int) -> str:
     """Return the Link header of a page that is followed by the one at a path with a query."""
     return f'<{path}?{urlencode(query)}>; rel="next"'
