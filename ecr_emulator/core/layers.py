@@ -17,7 +17,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     is_digest,
 )
-from ecr_emulator.core import account_settings, errors, repositories, templates
+from ecr_emulator.core import account_settings, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.metadata.layers import Layer
@@ -246,8 +246,9 @@ async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
 def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source_name: str) -> bool:
     """Make a layer of another repository of the registry one of this repository's, if that is possible.
 
-    It is while BLOB_MOUNTING is ENABLED, from repositories with the same encryption (ECR user guide,
-    Blob mounting). Where it is not, false tells the caller to upload the layer.
+    It is while BLOB_MOUNTING is ENABLED, from repositories with the same encryption that no
+    pull-through cache rule is for (ECR user guide, Blob mounting). Where it is not, false tells the
+    caller to upload the layer.
     """
     registry = call.registry
     if account_settings.get(tx, call, "BLOB_MOUNTING") != "ENABLED":
@@ -255,6 +256,8 @@ def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source
     target = tx.repositories.get(registry.account, registry.region, repository_name)
     source = tx.repositories.get(registry.account, registry.region, source_name)
     if target is None or source is None or _encryption(target) != _encryption(source):
+        return False
+    if pull_through.rule_for(tx, call, source.name) is not None:
         return False
     layer = tx.layers.get(source.id, digest)
     if layer is None or tx.images.archived_layers(source.id, [digest]):

@@ -146,6 +146,13 @@ def test_a_layer_in_the_archive_is_not_mounted(oci, mounting):
     assert_falls_back(oci, mounting, MOUNT)
 
 
+def test_a_layer_of_the_pull_through_cache_is_not_mounted(oci, mounting):
+    mounting.create_pull_through_cache_rule(ecrRepositoryPrefix="base", upstreamRegistryUrl="public.ecr.aws")
+    mounting.create_repository(repositoryName="base/cached")
+    upload_layer(mounting, "base/cached", LAYER)
+    assert_falls_back(oci, mounting, MOUNT.replace("base", "base/cached"))
+
+
 def test_a_mount_of_what_is_not_there_can_bring_the_blob_along(oci, mounting):
     answer = oci.post(f"/v2/app/blobs/uploads/?mount={DIGEST}&from=absent&digest={DIGEST}", LAYER)
     assert answer.status == 201
