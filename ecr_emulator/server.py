@@ -30,6 +30,7 @@ from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines.upstreams import HttpUpstreams
 from ecr_emulator.engines.worker import Worker
+from ecr_emulator.identity import credentials
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
@@ -163,6 +164,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except SecretsFileError as error:
         raise StartError(str(error)) from None
     try:
+        principals = credentials.load(settings.credentials)
+    except credentials.CredentialsError as error:
+        raise StartError(str(error)) from None
+    try:
         blobs = FilesystemBlobs(folder, durable=durable)
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
     except SchemaTooNewError as error:
@@ -178,6 +183,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             seals=await Seals.load(metadata),
             secrets=secrets,
             upstreams=HttpUpstreams(settings.upstreams),
+            principals=principals,
         )
         await layers.discard_abandoned(emulator)
     except Exception as error:

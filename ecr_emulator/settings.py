@@ -47,6 +47,7 @@ class Settings:
         "off takes any credentials; token wants a valid authorization token on /v2/",
         ("off", "token"),
     )
+    credentials: str = _setting("", "TOML file with the principals that access key ids belong to")
     layer_check: str = _setting(
         "strict", "off lets PutImage take manifests whose layers were never uploaded", ("strict", "off")
     )

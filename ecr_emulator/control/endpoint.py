@@ -14,7 +14,7 @@ from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.requests import new_call
-from ecr_emulator.identity.scope import registry_of_signature
+from ecr_emulator.identity.scope import caller_of_signature
 from ecr_emulator.logs import OPERATION, REQUEST_ID
 
 _logger = logging.getLogger(__name__)
@@ -52,10 +52,13 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
 
 
 def _call(emulator: Emulator, request: web.Request, given: dict[str, Any]) -> Call:
-    registry = registry_of_signature(request.headers.get("Authorization", ""), emulator.settings)
+    caller = caller_of_signature(
+        request.headers.get("Authorization", ""), emulator.settings, emulator.principals
+    )
+    registry = caller.registry
     if "registryId" in given:
         registry = Registry(given["registryId"], registry.region)
-    return new_call(emulator, request, registry)
+    return new_call(emulator, request, registry, caller.arn)
 
 
 def _operation(target: str) -> model.Operation:

@@ -183,7 +183,7 @@ def _map_decoder(spec: dict[str, Any]) -> Decode:
 
 def _string_decoder(spec: dict[str, Any]) -> Decode:
     least, most, enum = spec.get("min", 0), spec.get("max"), spec.get("enum")
-    pattern = re.compile(spec["pattern"]) if "pattern" in spec else None
+    pattern = re.compile(spec["pattern"], re.ASCII) if "pattern" in spec else None
 
     def decode(value: Any, path: str) -> str:
         if not isinstance(value, str):

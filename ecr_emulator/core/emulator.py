@@ -1,7 +1,8 @@
-"""What a running server holds: its settings, its two stores, its clock, its key, its upstreams."""
+"""What a running server holds: settings, stores, clock, key, upstreams, and the principals it knows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ecr_emulator.blobs.base import BlobStore
@@ -25,4 +26,6 @@ class Emulator:
     seals: Seals
     secrets: Secrets
     upstreams: Upstreams
+    principals: Mapping[str, str]
+    """ARNs of the principals that access key ids belong to, as far as they are known."""
     flights: Flights = field(default_factory=Flights)

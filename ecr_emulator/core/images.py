@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import deletions, errors, pushes, repositories, templates
+from ecr_emulator.core import deletions, errors, pull_time_exclusions, pushes, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
 from ecr_emulator.core.pushes import Push
-from ecr_emulator.metadata.images import Image, ImageFilter
+from ecr_emulator.metadata.images import Image, ImageFilter, ReferrerFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
@@ -328,16 +328,21 @@ def batch_get(
 
 
 async def note_pulls(emulator: Emulator, call: Call, images: Iterable[Image]) -> None:
-    """Record that images are being pulled, unless that was done within the last 24 hours."""
+    """Record that images are being pulled.
+
+    Not where that was done within the last 24 hours, nor where the caller is excluded from it.
+    """
     before = call.now - PULL_TIME_INTERVAL
     stale = [image.id for image in images if image.last_pulled_at is None or image.last_pulled_at <= before]
     if stale:
-        await emulator.metadata.write(_record_pulls, stale, call.now)
+        await emulator.metadata.write(_record_pulls, call, stale)
 
 
-def _record_pulls(tx: Transaction, image_ids: Collection[int], now: float) -> None:
+def _record_pulls(tx: Transaction, call: Call, image_ids: Collection[int]) -> None:
+    if pull_time_exclusions.is_excluded(tx, call):
+        return
     for image_id in image_ids:
-        tx.images.set_pulled(image_id, now)
+        tx.images.set_pulled(image_id, call.now)
 
 
 def batch_delete(
@@ -461,7 +466,18 @@ def list_tags(tx: Transaction, call: Call, repository_name: str, after: str, lim
     return tx.tags.page(repositories.find(tx, call, repository_name).id, after, limit)
 
 
-def referrers(tx: Transaction, call: Call, repository_name: str, subject_digest: str) -> list[Image]:
-    """Return the active images whose subject is a digest. Raises RepositoryNotFoundException."""
-    found = tx.images.referrers(repositories.find(tx, call, repository_name).id, subject_digest)
-    return [image for image in found if image.status == "ACTIVE"]
+def referrers(
+    tx: Transaction,
+    call: Call,
+    repository_name: str,
+    subject_digest: str,
+    wanted: ReferrerFilter,
+    after: int,
+    limit: int,
+) -> list[Image]:
+    """Return a page of the images whose subject is a digest, past the image with the id ``after``.
+
+    The subject itself need not be there. Raises RepositoryNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    return tx.images.referrers(repository.id, subject_digest, wanted, after, limit)

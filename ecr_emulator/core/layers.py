@@ -17,7 +17,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     is_digest,
 )
-from ecr_emulator.core import errors, repositories, templates
+from ecr_emulator.core import account_settings, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.metadata.layers import Layer
@@ -240,6 +240,33 @@ def _insert_layer(
 async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
     """Give bytes that are in memory as a stream."""
     yield content
+
+
+def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source_name: str) -> bool:
+    """Make a layer of another repository of the registry one of this repository's, if that is possible.
+
+    It is while BLOB_MOUNTING is ENABLED, from repositories with the same encryption that no
+    pull-through cache rule is for (ECR user guide, Blob mounting). Where it is not, false tells the
+    caller to upload the layer.
+    """
+    registry = call.registry
+    if account_settings.get(tx, call, "BLOB_MOUNTING") != "ENABLED":
+        return False
+    target = tx.repositories.get(registry.account, registry.region, repository_name)
+    source = tx.repositories.get(registry.account, registry.region, source_name)
+    if target is None or source is None or _encryption(target) != _encryption(source):
+        return False
+    if pull_through.rule_for(tx, call, source.name) is not None:
+        return False
+    layer = tx.layers.get(source.id, digest)
+    if layer is None or tx.images.archived_layers(source.id, [digest]):
+        return False
+    tx.layers.insert(target.id, digest, layer.size, call.now)
+    return True
+
+
+def _encryption(repository: Repository) -> tuple[str, str | None]:
+    return repository.encryption_type, repository.kms_key
 
 
 async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:

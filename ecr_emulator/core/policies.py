@@ -17,6 +17,8 @@ _RESOURCES = {"Resource", "NotResource"}
 _ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"} | _RESOURCES
 
 _ACTION = re.compile(r"\*|ecr:[a-z*?]+", re.IGNORECASE)
+# Version 1 of the registry policy scope has three actions.
+_V1_ACTION = re.compile(r"ecr:(?:\*|ReplicateImage|BatchImportUpstreamImage|CreateRepository)", re.IGNORECASE)
 _RESOURCE = re.compile(r"\*|arn:aws(-[a-z]+)*:ecr:[a-z0-9*?-]*:[0-9*?]*:repository/\S+")
 
 _ACCOUNT = r"[0-9]{12}"
@@ -77,15 +79,17 @@ def validate_repository_policy(text: str) -> None:
         raise _invalid("repository")
 
 
-def validate_registry_policy(text: str) -> None:
+def validate_registry_policy(text: str, scope: str = "V2") -> None:
     """Check the text of a registry policy, whose statements name the repositories they are about.
 
-    Any ECR action may occur, as in version 2 of the registry policy scope, the default (ECR user guide,
+    Any ECR action may occur in version 2 of the registry policy scope; version 1 has ReplicateImage,
+    BatchImportUpstreamImage and CreateRepository only, or ``ecr:*`` for all of them (ECR user guide,
     Private registry permissions).
 
     Raises InvalidParameterException.
     """
-    if not _is_policy(text, _is_registry_statement, unique_sids=True):
+    is_statement = _is_v1_registry_statement if scope == "V1" else _is_registry_statement
+    if not _is_policy(text, is_statement, unique_sids=True):
         raise _invalid("registry")
 
 
@@ -134,6 +138,10 @@ def _is_registry_statement(statement: Any) -> bool:
     return _is_statement(statement) and _has_one(
         statement, "Resource", "NotResource", lambda value: _all_match(_RESOURCE, value)
     )
+
+
+def _is_v1_registry_statement(statement: Any) -> bool:
+    return _is_registry_statement(statement) and _all_match(_V1_ACTION, statement.get("Action"))
 
 
 def _is_statement(statement: Any) -> bool:

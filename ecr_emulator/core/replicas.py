@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.core import backfills, errors, iam, images, manifest, templates
+from ecr_emulator.core import backfills, errors, iam, images, manifest, registry_policy, templates
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
 from ecr_emulator.core.images import ImageId
@@ -203,7 +203,7 @@ def _may(tx: Transaction, change: Change, action: str, now: float) -> bool:
     Replication gives no aws:SourceAccount or aws:SourceArn to the conditions of its policy.
     """
     destination = change.destination
-    text = tx.registry_values.get(destination.account, destination.region, "policy")
+    text = registry_policy.find(tx, destination)
     request = iam.Request(
         principal=change.source.root_arn,
         action=action,

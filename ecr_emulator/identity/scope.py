@@ -1,8 +1,10 @@
-"""Which registry a request is about: from its credentials, its host name or its token."""
+"""Who calls, and which registry a request is about: from its credentials or its host name."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.settings import Settings
@@ -14,25 +16,41 @@ _REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<reg
 _ACCOUNT = re.compile(r"\d{12}")
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A principal, and the registry that a call of its is about where it names no other account."""
+
+    arn: str
+    registry: Registry
+
+
 def default_registry(settings: Settings) -> Registry:
     """Return the registry of callers who name none."""
     return Registry(settings.account_id, settings.region)
 
 
-def registry_of_signature(authorization: str, settings: Settings) -> Registry:
-    """Return the registry of a signed control-plane call.
+def caller_of_signature(authorization: str, settings: Settings, principals: Mapping[str, str]) -> Caller:
+    """Return who signed a control-plane call.
 
-    The region is that of the signature's credential scope, the account the access key id where
-    it is one, 12 digits. What the header does not say is the default.
+    The region is that of the signature's credential scope. The access key id is that of one of the
+    ``principals``, or else it is the account, if it is 12 digits, whose root then calls. What the
+    header does not say is the default.
     """
     match = _CREDENTIAL.search(authorization)
-    if match is None:
-        return default_registry(settings)
-    is_account = _ACCOUNT.fullmatch(match["key"]) is not None
-    return Registry(match["key"] if is_account else settings.account_id, match["region"])
+    key, region = match.group("key", "region") if match else ("", settings.region)
+    arn = principals.get(key)
+    if arn is not None:
+        return Caller(arn, Registry(account_of_arn(arn), region))
+    registry = Registry(key if _ACCOUNT.fullmatch(key) else settings.account_id, region)
+    return Caller(registry.root_arn, registry)
 
 
 def registry_of_host(host: str) -> Registry | None:
     """Return the registry that a host name ``ACCOUNT.dkr.ecr.REGION.…`` names, or None."""
     match = _REGISTRY_HOST.fullmatch(host.partition(":")[0].lower())
     return None if match is None else Registry(match["account"], match["region"])
+
+
+def account_of_arn(arn: str) -> str:
+    """Return the account that an ARN names."""
+    return arn.split(":")[4]

@@ -22,6 +22,14 @@ class ImageFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferrerFilter:
+    """Which referrers a list shows; without ``artifact_types`` those of any type."""
+
+    artifact_types: tuple[str, ...] | None = None
+    status: str = "ACTIVE"
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image: a manifest in a repository. Sizes in bytes, times in seconds since 1970."""
 
@@ -225,13 +233,21 @@ class Images:
         self._database.run("UPDATE images SET size = :size WHERE id = :id", id=image_id, size=size)
         return size
 
-    def referrers(self, repository_id: int, subject_digest: str) -> list[Image]:
-        """Return the images whose subject is a digest, oldest first."""
+    def referrers(
+        self, repository_id: int, subject_digest: str, wanted: ReferrerFilter, after: int, limit: int
+    ) -> list[Image]:
+        """Return at most ``limit`` images whose subject is a digest, oldest first, past the id ``after``."""
+        types = wanted.artifact_types
+        of_type = "" if types is None else " AND artifact_type IN (SELECT value FROM json_each(:types))"
         rows = self._database.all(
             "SELECT * FROM images WHERE repository_id = :repository_id AND subject_digest = :subject_digest"
-            " ORDER BY id",
+            f" AND id > :after AND (:status = 'ANY' OR status = :status){of_type} ORDER BY id LIMIT :limit",
             repository_id=repository_id,
             subject_digest=subject_digest,
+            after=after,
+            status=wanted.status,
+            types=json.dumps(types),
+            limit=limit,
         )
         return [_image(row) for row in rows]
 

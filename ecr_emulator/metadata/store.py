@@ -15,6 +15,7 @@ from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
 from ecr_emulator.metadata.pull_through import PullThroughRules, UpstreamTags
+from ecr_emulator.metadata.pull_time_exclusions import PullTimeExclusions
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.replication import Replications
 from ecr_emulator.metadata.repositories import Repositories
@@ -33,6 +34,7 @@ T = TypeVar("T")
 REGISTRY_TABLES = (
     "repositories",
     "registry_values",
+    "pull_time_exclusions",
     "tasks",
     "backfills",
     "creation_templates",
@@ -51,6 +53,7 @@ class Transaction:
         self.layers = Layers(database)
         self.uploads = Uploads(database)
         self.registry_values = RegistryValues(database)
+        self.pull_time_exclusions = PullTimeExclusions(database)
         self.tasks = Tasks(database)
         self.signing_statuses = SigningStatuses(database)
         self.replications = Replications(database)

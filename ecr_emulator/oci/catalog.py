@@ -18,5 +18,5 @@ async def get(context: Context) -> web.Response:
     names = [repository.name for repository in found[:limit]]
     headers = {}
     if len(found) > limit and names:
-        headers["Link"] = next_link("/v2/_catalog", limit, names[-1])
+        headers["Link"] = next_link("/v2/_catalog", n=limit, last=names[-1])
     return web.json_response({"repositories": names}, headers=headers)

@@ -24,7 +24,7 @@ async def get(context: Context) -> web.Response:
     page = found[:limit]
     headers = {}
     if len(found) > limit and page:
-        headers["Link"] = next_link(f"{context.base}/tags/list", limit, page[-1])
+        headers["Link"] = next_link(f"{context.base}/tags/list", n=limit, last=page[-1])
     return web.json_response({"name": context.name, "tags": page}, headers=headers)
 
 
@@ -43,6 +43,6 @@ def page_size(request: web.Request) -> int:
     return int(text)
 
 
-def next_link(path: str, limit: int, last: str) -> str:
-    """Return the Link header of a page that is followed by another."""
-    return f'<{path}?{urlencode({"n": limit, "last": last})}>; rel="next"'
+def next_link(path: str, /, **query: str | int) -> str:
+    """Return the Link header of a page that is followed by the one at a path with a query."""
+    return f'<{path}?{urlencode(query)}>; rel="next"'

@@ -36,8 +36,16 @@ def _progress(context: Context, upload_id: str, size: int) -> dict[str, str]:
 async def post(context: Context) -> web.Response:
     """Begin an upload; with ``?digest=`` the body is the whole blob.
 
-    A ``?mount=`` is answered with an upload too, as ECR does while BLOB_MOUNTING is off.
+    With ``?mount=`` and ``from=`` another repository's blob becomes this one's; an upload begins only
+    where that can't be.
     """
+    mounted, source = context.request.query.get("mount"), context.request.query.get("from")
+    if (
+        mounted is not None
+        and source is not None
+        and await context.emulator.metadata.write(layers.mount, context.call, context.name, mounted, source)
+    ):
+        return _created(context, mounted)
     digest = context.request.query.get("digest")
     if digest is not None:
         checked_digest(digest)
@@ -120,6 +128,10 @@ async def _complete(context: Context, upload_id: str, digest: str) -> web.Respon
     # Pushing a layer that is there is no error on the data plane.
     with contextlib.suppress(errors.LayerAlreadyExistsException):
         await layers.complete(context.emulator, context.call, context.name, upload_id, [digest])
+    return _created(context, digest)
+
+
+def _created(context: Context, digest: str) -> web.Response:
     return web.Response(
         status=201,
         headers={"Location": f"{context.base}/blobs/{digest}", "Docker-Content-Digest": digest},

@@ -241,6 +241,24 @@ def test_image_pushed_to_a_second_repository_is_whole_in_both(
     assert docker.run("run", "--rm", f"{second.uri}:v1") == "twice"
 
 
+def test_layers_of_another_repository_are_mounted_where_the_account_says_so(
+    docker, build, make_repository, ecr, images_in
+):
+    first, second = make_repository(), make_repository()
+    ecr.put_account_setting(name="BLOB_MOUNTING", value="ENABLED")
+    try:
+        build(f"{first.uri}:v1", "mounted")
+        docker.run("push", f"{first.uri}:v1")
+        docker.run("tag", f"{first.uri}:v1", f"{second.uri}:v1")
+        assert f"Mounted from {first.name}" in docker.run("push", f"{second.uri}:v1")
+    finally:
+        ecr.put_account_setting(name="BLOB_MOUNTING", value="DISABLED")
+    assert images_in(second.name).keys() == images_in(first.name).keys()
+    docker.run("image", "rm", f"{first.uri}:v1", f"{second.uri}:v1")
+    docker.run("pull", f"{second.uri}:v1")
+    assert docker.run("run", "--rm", f"{second.uri}:v1") == "mounted"
+
+
 def test_image_of_many_and_large_layers_goes_up_and_down_in_parallel(docker, build, repository, images_in):
     steps = [f"RUN echo {n} > /{n}" for n in range(8)]
     large = [f"RUN /bin/busybox dd if=/dev/urandom of=/large-{n} bs=1M count=24" for n in range(2)]

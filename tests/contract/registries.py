@@ -86,13 +86,7 @@ class Registry:
     def set_policy(self, *statements: dict[str, Any]) -> None:
         """Set the registry policy."""
         text = json.dumps({"Version": "2012-10-17", "Statement": statements})
-        self._write("policy", text)
-
-    def _write(self, name: str, value: str) -> None:
-        emulator = self.server._running.emulator
-        self.server._run(
-            emulator.metadata.write(lambda tx: tx.registry_values.put(self.account, self.region, name, value))
-        )
+        self.call("PutRegistryPolicy", policyText=text)
 
     def pull(self, repository: str, reference: str) -> bytes:
         """Pull an image with its blobs and its images over ``/v2/``; return its manifest's bytes.

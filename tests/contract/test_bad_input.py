@@ -35,6 +35,7 @@ REPOSITORY_POLICY = json.dumps(
         "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}],
     }
 )
+REGISTRY_POLICY = REPOSITORY_POLICY.replace('"Action"', '"Resource": "*", "Action"')
 LIFECYCLE_POLICY = json.dumps(
     {
         "rules": [
@@ -49,6 +50,8 @@ LIFECYCLE_POLICY = json.dumps(
 
 # A good value of each shape for which its type and its constraints alone do not make one.
 SAMPLES: dict[str, Any] = {
+    "AccountSettingName": "BLOB_MOUNTING",
+    "AccountSettingValue": "ENABLED",
     "Arn": "arn:aws:ecr:us-east-1:000000000000:repository/app",
     "CredentialArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:ecr-pullthroughcache/quay-AbCdEf",
     "CustomRoleArn": "arn:aws:iam::000000000000:role/puller",
@@ -69,7 +72,7 @@ SAMPLES: dict[str, Any] = {
     "PullThroughCacheRuleRepositoryPrefix": "quay",
     "Region": "eu-west-1",
     "RegistryId": "000000000000",
-    "RegistryPolicyText": REPOSITORY_POLICY,
+    "RegistryPolicyText": REGISTRY_POLICY,
     "ReplicationBackfillId": "00000000-0000-0000-0000-000000000000",
     "RepositoryFilterValue": "app",
     "RepositoryName": "app",
@@ -158,6 +161,8 @@ def fault(answer: Answer, *codes: str, place: str = "") -> str | None:
 SET_UP = (
     "SetRepositoryPolicy",
     "PutLifecyclePolicy",
+    "PutRegistryPolicy",
+    "PutAccountSetting",
     "PutReplicationConfiguration",
     "PutSigningConfiguration",
     "CreateRepositoryCreationTemplate",

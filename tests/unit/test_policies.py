@@ -281,6 +281,33 @@ def test_refused_registry_policies(text: str) -> None:
     assert_refused(validate_registry_policy, "registry", text)
 
 
+V1_ACTIONS = ["ecr:ReplicateImage", "ecr:BatchImportUpstreamImage", "ecr:CreateRepository"]
+
+
+@pytest.mark.parametrize("action", [*V1_ACTIONS, V1_ACTIONS, "ecr:*", "ECR:createrepository"])
+def test_registry_policies_of_version_1(action: str | list[str]) -> None:
+    """The three actions of the first registry policy scope, and all of them."""
+    for scope in ("V1", "V2"):
+        validate_registry_policy(changed(REPLICATION, Action=action), scope)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"Action": "ecr:BatchGetImage"},
+        {"Action": [*V1_ACTIONS, "ecr:PutImage"]},
+        {"Action": "ecr:Replicate*"},
+        {"Action": "*"},
+        {"Action": None, "NotAction": "ecr:CreateRepository"},
+    ],
+)
+def test_actions_of_version_2_only(elements: dict[str, Any]) -> None:
+    """Any other action waits for the second scope."""
+    text = changed(REPLICATION, **elements)
+    validate_registry_policy(text, "V2")
+    assert_refused(lambda text: validate_registry_policy(text, "V1"), "registry", text)
+
+
 def test_reading_a_document() -> None:
     """One JSON object comes back as it is."""
     assert read_document(' {"a": [1, {"b": null}], "c": {"b": 2}}\n') == {

@@ -4,7 +4,7 @@ import pytest
 
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.endpoints import public_endpoint
-from ecr_emulator.identity.scope import registry_of_host, registry_of_signature
+from ecr_emulator.identity.scope import caller_of_signature, registry_of_host
 from ecr_emulator.settings import Settings
 
 DEFAULT = Registry("000000000000", "us-east-1")
@@ -27,7 +27,17 @@ def signature(key, region):
     ],
 )
 def test_a_signature_names_region_and_account(authorization, registry):
-    assert registry_of_signature(authorization, Settings()) == registry
+    caller = caller_of_signature(authorization, Settings(), {})
+    assert (caller.registry, caller.arn) == (registry, registry.root_arn)
+
+
+@pytest.mark.parametrize("key", ["AKIAIOSFODNN7EXAMPLE", "444455556666"])
+def test_a_known_access_key_names_its_principal_and_that_its_account(key):
+    arn = "arn:aws:sts::111122223333:assumed-role/scanner/nightly"
+    caller = caller_of_signature(signature(key, "eu-west-1"), Settings(), {key: arn})
+    assert (caller.arn, caller.registry) == (arn, Registry("111122223333", "eu-west-1"))
+    stranger = caller_of_signature(signature("other", "eu-west-1"), Settings(), {key: arn})
+    assert stranger.arn == "arn:aws:iam::000000000000:root"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""The policy of a registry, which says what other accounts may do there."""
+
+from __future__ import annotations
+
+from ecr_emulator.core import account_settings, errors
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.policies import validate_registry_policy
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.metadata.store import Transaction
+
+_VALUE = "registry-policy"
+
+
+def find(tx: Transaction, registry: Registry) -> str | None:
+    """Return a registry's policy text, if it has one."""
+    return tx.registry_values.get(registry.account, registry.region, _VALUE)
+
+
+def put(tx: Transaction, call: Call, text: str) -> None:
+    """Set the registry's policy. Raises InvalidParameterException."""
+    validate_registry_policy(text, account_settings.get(tx, call, "REGISTRY_POLICY_SCOPE"))
+    tx.registry_values.put(call.registry.account, call.registry.region, _VALUE, text)
+
+
+def get(tx: Transaction, call: Call) -> str:
+    """Return the registry's policy. Raises RegistryPolicyNotFoundException."""
+    text = find(tx, call.registry)
+    if text is None:
+        raise errors.RegistryPolicyNotFoundException(
+            f"Registry policy does not exist in the registry with id '{call.registry.account}'"
+        )
+    return text
+
+
+def delete(tx: Transaction, call: Call) -> str:
+    """Remove the registry's policy and return its text. Raises RegistryPolicyNotFoundException."""
+    text = get(tx, call)
+    tx.registry_values.delete(call.registry.account, call.registry.region, _VALUE)
+    return text
