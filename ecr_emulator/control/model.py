@@ -183,7 +183,8 @@ def _map_decoder(spec: dict[str, Any]) -> Decode:
 
 def _string_decoder(spec: dict[str, Any]) -> Decode:
     least, most, enum = spec.get("min", 0), spec.get("max"), spec.get("enum")
-    pattern = re.compile(spec["pattern"], re.ASCII) if "pattern" in spec else None
+    pattern = spec.get("pattern")
+    matcher = re.compile(spec.get("matcher", pattern), re.ASCII) if pattern is not None else None
 
     def decode(value: Any, path: str) -> str:
         if not isinstance(value, str):
@@ -193,11 +194,11 @@ def _string_decoder(spec: dict[str, Any]) -> Decode:
         if enum is not None and value not in enum:
             raise ConstraintError(path, f"Member must satisfy enum value set: [{', '.join(enum)}]")
         _check_length(value, least, most, path)
-        if pattern is not None and pattern.fullmatch(value) is None:
+        if matcher is not None and matcher.fullmatch(value) is None:
             raise ConstraintError(
                 path,
-                f"must satisfy regular expression '{pattern.pattern}'",
-                f"Member must satisfy regular expression pattern: {pattern.pattern}",
+                f"must satisfy regular expression '{pattern}'",
+                f"Member must satisfy regular expression pattern: {pattern}",
             )
         return value
 

@@ -188,7 +188,8 @@ def check_mutability(mutability: str, exclusions: Sequence[str]) -> None:
         wanted = "must be" if exclusions else "can't be"
         raise errors.InvalidParameterException(
             "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: "
-            f"'ImageTagMutabilityExclusionFilters {wanted} null when imageTagMutability is set as {mutability}'"
+            f"'ImageTagMutabilityExclusionFilters {wanted} null when imageTagMutability is set as "
+            f"{mutability}'"
         )
     for pattern in exclusions:
         if pattern.count("*") > MAX_WILDCARDS:

@@ -80,18 +80,23 @@ def test_parts_follow_each_other(ecr, repository):
 
 
 @pytest.mark.parametrize(
-    ("first", "last"),
-    [(6, 9), (4, 7), (0, 3), (5, 9), (5, 7)],
+    ("first", "last", "message"),
+    [
+        (6, 9, "First byte of the layer part is 6 instead of 5"),
+        (4, 7, "First byte of the layer part is 4 instead of 5"),
+        (0, 3, "First byte of the layer part is 0 instead of 5"),
+        (5, 9, "The layer part has 4 bytes instead of 5"),
+        (5, 7, "The layer part has 4 bytes instead of 3"),
+    ],
     ids=["gap", "overlap", "again", "long", "short"],
 )
-def test_a_part_that_does_not_continue_the_upload_is_refused(ecr, repository, first, last):
+def test_a_part_that_does_not_continue_the_upload_is_refused(ecr, repository, first, last, message):
     upload_id = begin(ecr, repository)
     send(ecr, repository, upload_id, b"01234")
     with pytest.raises(ClientError) as raised:
         send(ecr, repository, upload_id, b"5678", first, last)
     response = raised.value.response
-    assert response["Error"]["Code"] == "InvalidLayerPartException"
-    assert upload_id in response["Error"]["Message"]
+    assert response["Error"] == {"Code": "InvalidLayerPartException", "Message": message}
     details = ("registryId", "repositoryName", "uploadId", "lastValidByteReceived")
     assert [response[member] for member in details] == [ACCOUNT, repository, upload_id, 4]
     # The upload goes on from where it was.

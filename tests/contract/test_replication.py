@@ -647,8 +647,8 @@ def test_the_status_of_what_is_not_there(source):
         source.status("app", imageTag="v1")
     assert raised.value.code == "ImageNotFoundException"
     assert raised.value.message == (
-        "The image with imageId {imageDigest:'null', imageTag:'v1'} does not exist within the repository with "
-        f"name 'app' in the registry with id '{OWN}'"
+        "The image with imageId {imageDigest:'null', imageTag:'v1'} does not exist within the repository "
+        f"with name 'app' in the registry with id '{OWN}'"
     )
     with pytest.raises(ApiError) as raised:
         source.status("app")
