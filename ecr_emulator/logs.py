@@ -65,7 +65,10 @@ class AccessLogger(AbstractAccessLogger):
         """Log a request that was answered after ``time`` seconds."""
         # Line breaks in a path would forge lines.
         path = request.path.encode("unicode_escape").decode()
-        self.logger.info(
+        # What is no HTTP is, nearly always, a client that tries TLS before it takes to plain HTTP.
+        level = logging.INFO if REQUEST_ID in request else logging.DEBUG
+        self.logger.log(
+            level,
             "request",
             extra={
                 "request_id": request.get(REQUEST_ID),

@@ -17,9 +17,8 @@ _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 class DigestMismatchError(Exception):
     """The bytes that were uploaded have another digest than the one named."""
 
-    def __init__(self, named: str, actual: str) -> None:
-        super().__init__(named, actual)
-        self.named = named
+    def __init__(self, actual: str) -> None:
+        super().__init__(actual)
         self.actual = actual
 
 
@@ -60,12 +59,12 @@ class UploadWriter(Protocol):
         """
         ...
 
-    async def publish(self, size: int, digests: Sequence[str]) -> None:
-        """Make the upload's first ``size`` bytes the blob named by the first digest, durably.
+    async def publish(self, size: int, digests: Sequence[str]) -> str:
+        """Make the upload's first ``size`` bytes a blob, durably, and return its digest.
 
-        Nothing can be appended any more, but publishing again is possible until the upload is
-        discarded. Raises DigestMismatchError where one of the digests is not that of the bytes, and
-        UploadMissingError where fewer bytes are there.
+        That is the first of ``digests`` that the bytes have. Nothing can be appended any more, but
+        publishing again is possible until the upload is discarded. Raises DigestMismatchError where
+        they have none of them, and UploadMissingError where fewer bytes are there.
         """
         ...
 

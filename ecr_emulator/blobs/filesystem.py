@@ -180,8 +180,8 @@ class FileUpload:
         if self._size_before is not None:
             os.ftruncate(self._descriptor, self._size_before)
 
-    async def publish(self, size: int, digests: Sequence[str]) -> None:
-        """Make the upload's first ``size`` bytes the blob named by the first digest, durably."""
+    async def publish(self, size: int, digests: Sequence[str]) -> str:
+        """Make the upload's first ``size`` bytes a blob, durably, and return its digest."""
         hasher = await self._hasher(size)
         self._store.keep_hasher(self._id, hasher)
         for digest in digests:
@@ -190,9 +190,10 @@ class FileUpload:
                 actual = f"sha256:{hasher.sha256.hexdigest()}"
             else:
                 actual = await asyncio.to_thread(self._hash_file, algorithm)
-            if actual != digest:
-                raise DigestMismatchError(digest, actual)
-        await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digests[0])
+            if actual == digest:
+                await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
+                return digest
+        raise DigestMismatchError(actual)
 
     async def lock(self) -> None:
         """Keep out other requests, of this and of other server processes.

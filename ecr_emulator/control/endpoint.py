@@ -45,6 +45,8 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         encoded = model.encode_output(operation, output)
     except errors.EcrError as error:
         return _error_response(error, request_id)
+    except ConnectionError:
+        raise
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
         return _error_response(errors.ServerException("The service failed"), request_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ from ecr_emulator.core.pushes import Push
 from ecr_emulator.metadata.images import Image, ImageFilter, ReferrerFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
+
+_logger = logging.getLogger(__name__)
 
 # ECR shows a pull time that is refreshed at least once in 24 hours (ImageDetail).
 PULL_TIME_INTERVAL = 24 * 3600.0
@@ -330,12 +333,17 @@ def batch_get(
 async def note_pulls(emulator: Emulator, call: Call, images: Iterable[Image]) -> None:
     """Record that images are being pulled.
 
-    Not where that was done within the last 24 hours, nor where the caller is excluded from it.
+    Not where that was done within the last 24 hours, nor where the caller is excluded from it. A pull
+    does not fail where its time can't be recorded, as on a full disk.
     """
     before = call.now - PULL_TIME_INTERVAL
     stale = [image.id for image in images if image.last_pulled_at is None or image.last_pulled_at <= before]
-    if stale:
+    if not stale:
+        return
+    try:
         await emulator.metadata.write(_record_pulls, call, stale)
+    except Exception:
+        _logger.exception("pull times could not be recorded", extra={"request_id": call.request_id})
 
 
 def _record_pulls(tx: Transaction, call: Call, image_ids: Collection[int]) -> None:

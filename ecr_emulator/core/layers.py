@@ -150,14 +150,13 @@ async def complete(
     *,
     min_part_size: int = 0,
 ) -> Layer:
-    """Turn an upload into a layer of the repository, if its bytes have every one of the digests.
+    """Turn an upload into a layer of the repository, if its bytes have one of the digests.
 
-    The first digest names the layer. ``min_part_size`` is the least that any part but the last must
+    ``min_part_size`` is the least that any part but the last must
     have, in bytes. Raises RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-,
     InvalidLayer- and, where the repository has the layer, LayerAlreadyExistsException, which ends
     the upload too.
     """
-    digest = digests[0]
     upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
     if malformed := [named for named in digests if not is_digest(named)]:
         raise errors.InvalidLayerException(f"The layer digest '{malformed[0]}' is not valid")
@@ -173,12 +172,11 @@ async def complete(
                     "All layer parts except the last part should be at least "
                     f"{min_part_size // (1024 * 1024)}MB"
                 )
-            await writer.publish(upload.size, digests)
+            digest = await writer.publish(upload.size, digests)
             known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
-    except DigestMismatchError as error:
+    except DigestMismatchError:
         raise errors.InvalidLayerException(
-            f"The layer digest '{error.actual}' that was calculated does not match the digest "
-            f"'{error.named}' that was specified"
+            "None of the provided layer digests match the calculated layer digest"
         ) from None
     except UploadBusyError:
         raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None

@@ -248,6 +248,7 @@ def bad_credentials(good: str) -> dict[str, str]:
         "tampered signature": encoded(f"AWS:{changed(password, len(password) - 8)}"),
         "cut short": encoded(f"AWS:{password[:-1]}"),
         "followed by more": encoded(f"AWS:{password}x"),
+        "not ASCII": "Basic é",
         "bearer": f"Bearer {password}",
         "token without encoding": f"Basic AWS:{password}",
     }

@@ -193,8 +193,7 @@ def test_bytes_with_another_digest_become_no_blob(oci: OciClient, repository: st
             oci.patch(location, CONTENT)
         answer = oci.put(f"{location}?digest={wrong}", None if way == "PATCH and PUT" else CONTENT)
     assert answer.error == (400, "DIGEST_INVALID")
-    assert wrong in answer.message
-    assert DIGEST in answer.message
+    assert answer.message == "None of the provided layer digests match the calculated layer digest"
     for digest in (wrong, DIGEST):
         assert oci.head(f"/v2/app/blobs/{digest}").status == 404
     assert oci.push_blob(repository, CONTENT) == DIGEST
@@ -389,7 +388,7 @@ def test_an_upload_that_goes_on_after_a_refused_completion_leaves_blobs_alone(
     oci.patch(location, CONTENT)
     with pytest.raises(ecr.exceptions.InvalidLayerException):
         ecr.complete_layer_upload(
-            repositoryName=repository, uploadId=upload_id, layerDigests=[DIGEST, sha256(b"another")]
+            repositoryName=repository, uploadId=upload_id, layerDigests=[sha256(b"another")]
         )
     oci.push_blob("other", CONTENT)
     assert_progress(oci.patch(location, b"more"), 202, location, len(CONTENT) + 4)
