@@ -30,6 +30,8 @@ from ecr_emulator.engines.worker import Worker
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
+from ecr_emulator.scanners.base import ScannerSetupError
+from ecr_emulator.scanners.selection import ChosenScanner
 from ecr_emulator.settings import MEMORY, Settings
 
 _logger = logging.getLogger(__name__)
@@ -125,6 +127,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
         ) from None
     try:
+        scanner = ChosenScanner(settings)
+    except ScannerSetupError as error:
+        raise StartError(str(error)) from None
+    try:
         blobs = FilesystemBlobs(folder, durable=durable)
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
     except SchemaTooNewError as error:
@@ -137,6 +143,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         blobs=blobs,
         clock=Clock(start),
         seals=await Seals.load(metadata),
+        scanner=scanner,
     )
     await layers.discard_abandoned(emulator)
     return emulator

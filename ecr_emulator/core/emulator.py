@@ -1,4 +1,4 @@
-"""What a running server holds: its settings, its two stores, its clock and its key."""
+"""What a running server holds: its settings, its two stores, its clock, its key and its scanner."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.metadata.store import MetadataStore
+from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
 
 
@@ -20,3 +21,4 @@ class Emulator:
     blobs: BlobStore
     clock: Clock
     seals: Seals
+    scanner: Scanner

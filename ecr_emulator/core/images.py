@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, pushes, repositories
+from ecr_emulator.core import errors, pushes, repositories, scanning
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
 from ecr_emulator.core.pushes import Push
+from ecr_emulator.core.scanning import ShownScan
 from ecr_emulator.metadata.images import Image, ImageFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -45,10 +46,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class TaggedImage:
-    """An image with the names of all its tags."""
+    """An image with the names of all its tags, and its last scan where that was asked for too."""
 
     image: Image
     tags: list[str]
+    scan: ShownScan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,20 @@ def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[
     return [ImageId(image.digest, tag) for tag in tags] or [ImageId(image.digest)]
 
 
+def resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Image:
+    """Return the image that an id names.
+
+    Raises ImageNotFoundException, and InvalidParameterException for an id with neither digest nor
+    tag, or with one that can't be.
+    """
+    image = _resolve(tx, repository, image_id)
+    if isinstance(image, Failure):
+        if image.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag"):
+            raise errors.InvalidParameterException(image.reason)
+        raise _not_found(image_id, repository)
+    return image
+
+
 def describe(
     tx: Transaction, call: Call, repository_name: str, image_ids: Sequence[ImageId]
 ) -> list[TaggedImage]:
@@ -336,15 +352,8 @@ def describe(
     InvalidParameterException for an id with neither digest nor tag.
     """
     repository = repositories.find(tx, call, repository_name)
-    images: dict[int, Image] = {}
-    for image_id in image_ids:
-        image = _resolve(tx, repository, image_id)
-        if isinstance(image, Failure):
-            if image.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag"):
-                raise errors.InvalidParameterException(image.reason)
-            raise _not_found(image_id, repository)
-        images[image.id] = image
-    return _with_tags(tx, images.values())
+    images = {image.id: image for image in (resolve(tx, repository, image_id) for image_id in image_ids)}
+    return _described(tx, call, repository, images.values())
 
 
 def describe_page(
@@ -355,12 +364,15 @@ def describe_page(
     Raises RepositoryNotFoundException.
     """
     repository = repositories.find(tx, call, repository_name)
-    return _with_tags(tx, tx.images.page(repository.id, wanted, after, limit))
+    return _described(tx, call, repository, tx.images.page(repository.id, wanted, after, limit))
 
 
-def _with_tags(tx: Transaction, images: Collection[Image]) -> list[TaggedImage]:
+def _described(
+    tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
+) -> list[TaggedImage]:
     names = tx.tags.of_images([image.id for image in images])
-    return [TaggedImage(image, names[image.id]) for image in images]
+    scans = scanning.of_images(tx, call, repository, images)
+    return [TaggedImage(image, names[image.id], scans.get(image.id)) for image in images]
 
 
 def list_page(

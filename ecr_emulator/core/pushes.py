@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ecr_emulator.core import scanning
 from ecr_emulator.core.call import Call
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
@@ -27,7 +28,7 @@ class Push:
 
 Subscriber = Callable[[Transaction, Call, Push], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = ()
+SUBSCRIBERS: tuple[Subscriber, ...] = (scanning.on_push,)
 
 
 def announce(tx: Transaction, call: Call, push: Push) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine
+from ecr_emulator.engines import Engine, scans
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = ()
+ENGINES: tuple[Engine, ...] = (scans.ENGINE,)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 
@@ -36,12 +36,16 @@ class Worker:
             return await engine.run_now(self._emulator)
 
     async def run_forever(self) -> None:
-        """Let each engine do what is due, until this is cancelled."""
+        """Let each engine do what is due, whatever time another takes, until this is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for engine in self._engines.values():
+                group.create_task(self._run_forever(engine))
+
+    async def _run_forever(self, engine: Engine) -> None:
         while True:
-            for name, engine in self._engines.items():
-                try:
-                    async with self._locks[name]:
-                        await engine.run_due(self._emulator)
-                except Exception:
-                    _logger.exception("engine failed", extra={"operation": name})
+            try:
+                async with self._locks[engine.name]:
+                    await engine.run_due(self._emulator)
+            except Exception:
+                _logger.exception("engine failed", extra={"operation": engine.name})
             await asyncio.sleep(INTERVAL)

@@ -52,6 +52,11 @@ class Repositories:
         )
         return None if row is None else _repository(row)
 
+    def by_id(self, repository_id: int) -> Repository | None:
+        """Return the repository with an id."""
+        row = self._database.one("SELECT * FROM repositories WHERE id = :id", id=repository_id)
+        return None if row is None else _repository(row)
+
     def page(self, account: str, region: str, after: str, limit: int) -> list[Repository]:
         """Return at most ``limit`` repositories by name, from the first one past ``after``."""
         rows = self._database.all(
@@ -127,6 +132,14 @@ class Repositories:
             id=repository_id,
             mutability=mutability,
             exclusions=json.dumps(list(exclusions)),
+        )
+
+    def set_scan_on_push(self, repository_id: int, scan_on_push: bool) -> None:
+        """Set whether the repository's own setting has images scanned when they are pushed."""
+        self._database.run(
+            "UPDATE repositories SET scan_on_push = :scan_on_push WHERE id = :id",
+            id=repository_id,
+            scan_on_push=scan_on_push,
         )
 
     def set_policy(self, repository_id: int, text: str | None) -> None:

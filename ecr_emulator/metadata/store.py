@@ -14,6 +14,7 @@ from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.repositories import Repositories
+from ecr_emulator.metadata.scans import Scans
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
@@ -36,6 +37,7 @@ class Transaction:
         self.tags = Tags(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
+        self.scans = Scans(database)
         self.registry_values = RegistryValues(database)
         self.tasks = Tasks(database)
         self.server_values = ServerValues(database)
