@@ -215,13 +215,14 @@ def show(scan: Scan, scanning: RepositoryScanning, image: Image, now: float) -> 
     """Return an image's scan as it stands now: continuous ones stay active until eligibility ends."""
     if image.status == "ARCHIVED":
         return ShownScan(scan, "IMAGE_ARCHIVED", "The image is archived.")
-    if scan.status == "COMPLETE" and scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN:
+    if scan.status != "COMPLETE":
+        return ShownScan(scan, scan.status, scan.description)
+    status, description = "COMPLETE", "The scan was completed successfully."
+    if scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN:
         if not is_eligible(image, now):
             return ShownScan(scan, "SCAN_ELIGIBILITY_EXPIRED", "The scan duration has lapsed for the image.")
-        return ShownScan(
-            scan, "ACTIVE", f"Continuous scan is selected for image. {scan.description}".rstrip()
-        )
-    return ShownScan(scan, scan.status, scan.description)
+        status, description = "ACTIVE", "Continuous scan is selected for image."
+    return ShownScan(scan, status, f"{description} {scan.description}".rstrip())
 
 
 def of_images(

@@ -23,7 +23,6 @@ from ecr_emulator.metadata.scans import StoredFinding
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 from ecr_emulator.scanners.base import (
-    COMPLETE,
     FAILED,
     SEVERITIES,
     UNSUPPORTED_IMAGE,
@@ -43,7 +42,6 @@ _SWEEP_SIZE = 100
 # Bytes of a configuration that are read for the image's architecture.
 _MAX_CONFIG = 4 << 20
 
-_COMPLETED = "The scan was completed successfully."
 # What ECR says of an image that it does not know the operating system of.
 _UNSUPPORTED = "UnsupportedImageError: The operating system and/or package manager are not supported."
 
@@ -253,8 +251,6 @@ def _outcome(report: Report, scan_type: str) -> tuple[str, str]:
     if report.status == UNSUPPORTED_IMAGE:
         description = report.description or _UNSUPPORTED
         return (FAILED if scan_type == BASIC else UNSUPPORTED_IMAGE), description
-    if report.status == COMPLETE:
-        return COMPLETE, f"{_COMPLETED} {report.description}".rstrip()
     return report.status, report.description
 
 

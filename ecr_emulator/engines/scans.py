@@ -12,9 +12,8 @@ from ecr_emulator.metadata.tasks import Task
 
 async def run_due(emulator: Emulator) -> int:
     """Perform what is due, one scan after the other: each takes a processor."""
-    now = emulator.clock.now()
     done = 0
-    while (task := await emulator.metadata.read(_next, now)) is not None:
+    while (task := await emulator.metadata.read(_next, emulator.clock.now())) is not None:
         await scans.perform(emulator, task)
         done += 1
     return done

@@ -40,7 +40,7 @@ class LayerScanner:
 
     async def _inventory(self, image: ScannedImage) -> Inventory:
         order = {
-            "layers": [{"digest": layer.digest, "path": str(layer.path.resolve())} for layer in image.layers],
+            "layers": [{"digest": layer.digest, "path": str(layer.path)} for layer in image.layers],
             "max_bytes": self._max_bytes,
             "max_seconds": self._timeout,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from ecr_emulator.scanners.packages import Package
@@ -29,7 +29,7 @@ def read_sqlite(content: bytes) -> list[Package]:
             rows = connection.execute("SELECT blob FROM Packages ORDER BY hnum").fetchall()
     except sqlite3.Error as error:
         raise ValueError(str(error)) from None
-    return _packages(bytes(blob) for (blob,) in rows)
+    return _packages(blob for (blob,) in rows if isinstance(blob, bytes))
 
 
 def read_ndb(content: bytes) -> list[Package]:
@@ -55,7 +55,7 @@ def _ndb_blobs(content: bytes) -> Iterator[bytes]:
         yield content[start + 16 : start + 16 + length]
 
 
-def _packages(blobs: Iterator[bytes]) -> list[Package]:
+def _packages(blobs: Iterable[bytes]) -> list[Package]:
     packages = []
     for blob in blobs:
         tags = _header(blob)
