@@ -25,7 +25,7 @@ lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-clients: $(DEV) ## docker, podman, buildah and skopeo against a running server (as root, installs them)
+test-clients: $(DEV) ## docker, podman, buildah, skopeo, notation against a running server (as root, installs them)
 	scripts/install_clients.sh
 	$(BIN)/pytest tests/clients
 

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__
+from ecr_emulator.core import signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
@@ -121,12 +122,19 @@ async def _read_object(request: web.Request, members: set[str]) -> dict[str, Any
     return body
 
 
+async def signing_certificates(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Give the root of the certificates of managed signing, in PEM, to be put into a trust store."""
+    certificate = await signatures.trusted_certificate(emulator)
+    return web.Response(text=certificate, content_type="application/x-pem-file")
+
+
 PATH_PREFIX = "/_emulator/"
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "health": {"GET": health},
     "ready": {"GET": ready},
     "reset": {"POST": reset},
     "clock": {"GET": read_clock, "POST": set_clock},
+    "signing/certificates": {"GET": signing_certificates},
 }
 
 

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -36,8 +37,12 @@ from ecr_emulator.settings import MEMORY, Settings
 
 _logger = logging.getLogger(__name__)
 
-# Seconds that requests under way are given when the server is told to stop.
+# Seconds that requests under way are given when the server is told to stop, and that those are
+# given which came in meanwhile.
 SHUTDOWN_TIMEOUT = 10.0
+LAST_TIMEOUT = 1.0
+# What the log shows, as that of nginx does, for a client that went away in the middle of its request.
+CLIENT_GONE = 499
 _THROWAWAY_PREFIX = "ecr-emulator-"
 
 
@@ -61,13 +66,14 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     with _data_folder(settings.data_dir) as folder:
         emulator = await _open(settings, folder)
         worker = Worker(emulator)
+        under_way: set[asyncio.Task[Any]] = set()
         runner = web.AppRunner(
-            application(emulator, worker),
+            application(emulator, worker, under_way),
             access_log_class=logs.AccessLogger,
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,
             handle_signals=False,
-            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            shutdown_timeout=LAST_TIMEOUT,
         )
         try:
             await runner.setup()
@@ -76,9 +82,18 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             async with _working(worker, settings):
                 yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
         finally:
+            await _drain(runner, under_way)
             await runner.cleanup()
             await emulator.metadata.close()
             await emulator.blobs.close()
+
+
+async def _drain(runner: web.AppRunner, under_way: set[asyncio.Task[Any]]) -> None:
+    """Stop listening and let requests under way finish, which aiohttp gives no more of their bodies."""
+    for site in list(runner.sites):
+        await site.stop()
+    if under_way:
+        await asyncio.wait(under_way, timeout=SHUTDOWN_TIMEOUT)
 
 
 @contextlib.asynccontextmanager
@@ -94,11 +109,25 @@ async def _working(worker: Worker, settings: Settings) -> AsyncIterator[None]:
                 await task
 
 
-def application(emulator: Emulator, worker: Worker) -> web.Application:
-    """Return the aiohttp application over an emulator's stores and engines."""
+def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[Any]]) -> web.Application:
+    """Return the aiohttp application over an emulator's stores and engines.
+
+    The tasks of its requests are in ``under_way`` until they are answered.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[logs.REQUEST_ID] = str(uuid.uuid4())
+        if task := asyncio.current_task():
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        try:
+            return await dispatch(request)
+        except ConnectionError:
+            if request.transport is not None:
+                raise
+            return web.Response(status=CLIENT_GONE)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
-        request[logs.REQUEST_ID] = str(uuid.uuid4())
         path = request.path
         if path == "/":
             return await control_endpoint.handle(emulator, request)
@@ -113,7 +142,7 @@ def application(emulator: Emulator, worker: Worker) -> web.Application:
     operations.functions()  # Reads the service model, which no request should wait for.
     app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
     # Line breaks too, which ``.`` leaves out.
-    app.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
+    app.router.add_route("*", r"/{path:[\s\S]*}", handle)
     return app
 
 
@@ -137,15 +166,19 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(f"can't use the data folder {folder}: {error}") from None
     except Exception as error:
         raise StartError(f"can't use the data folder {folder}: {error}") from error
-    emulator = Emulator(
-        settings=settings,
-        metadata=metadata,
-        blobs=blobs,
-        clock=Clock(start),
-        seals=await Seals.load(metadata),
-        scanner=scanner,
-    )
-    await layers.discard_abandoned(emulator)
+    try:
+        emulator = Emulator(
+            settings=settings,
+            metadata=metadata,
+            blobs=blobs,
+            clock=Clock(start),
+            seals=await Seals.load(metadata),
+            scanner=scanner,
+        )
+        await layers.discard_abandoned(emulator)
+    except Exception as error:
+        await metadata.close()
+        raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
 
 
@@ -192,12 +225,23 @@ def _throwaway_folder() -> Iterator[Path]:
     for left in parent.glob(f"{_THROWAWAY_PREFIX}*"):
         with contextlib.suppress(OSError), _locked(left):
             shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=_THROWAWAY_PREFIX))
-    with _locked(folder):
+    with contextlib.ExitStack() as stack:
+        folder = _new_throwaway_folder(stack)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_throwaway_folder(stack: contextlib.ExitStack) -> Path:
+    """Make a throw-away folder, and hold it until the stack is closed."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_THROWAWAY_PREFIX))
+        # Before it is held, another server that starts may remove it as one that was left.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            stack.enter_context(_locked(folder))
+            if folder.exists():
+                return folder
 
 
 @contextlib.contextmanager

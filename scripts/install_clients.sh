@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the clients that tests/clients runs: on Debian, as root, as often as you like.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # From the distribution: the engine and the command-line clients, what they need to run containers,
 # and a static busybox that the tests build their base image from.
@@ -15,6 +16,7 @@ packages=(
     busybox-static
     git
     curl
+    openssl
 )
 
 apt_installed() {
@@ -39,4 +41,14 @@ install_packages() {
 
 # Clients that no distribution has are built from source: one line each, in a function of their own.
 
+# What notation does to verify a signature, at the version that its go.mod pins.
+build_notation_verify() {
+    if ! command -v go >/dev/null; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends golang-go ca-certificates
+    fi
+    go build -C tests/clients/notation -buildvcs=false -o "$PWD/build/bin/notation-verify" .
+}
+
 install_packages
+build_notation_verify

@@ -41,9 +41,9 @@ class Server:
     registry: str  # host:port, as it stands in the name of an image
 
 
-def get(url: str) -> bytes:
-    """What is at a URL of this machine, whatever proxy is set for others."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+def get(url: str, body: bytes | None = None) -> bytes:
+    """What is at a URL of this machine, whatever proxy is set for others; a body makes it a POST."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, body, timeout=10) as answer:
         return answer.read()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +56,16 @@ class UploadWriter(Protocol):
         """Write from ``offset`` on and return the upload's new size.
 
         Bytes past ``offset`` that an earlier, failed append left are dropped. Raises
-        UploadMissingError where fewer bytes than ``offset`` are there.
+        UploadMissingError where fewer bytes than ``offset`` are there, or they were published.
         """
         ...
 
-    async def publish(self, size: int, digest: str) -> None:
-        """Make the upload's first ``size`` bytes the blob named ``digest``, durably.
+    async def publish(self, size: int, digests: Sequence[str]) -> None:
+        """Make the upload's first ``size`` bytes the blob named by the first digest, durably.
 
-        The upload itself stays until it is discarded, and may go on: the blob does not change with
-        it. Raises DigestMismatchError, and UploadMissingError where fewer bytes are there.
+        Nothing can be appended any more, but publishing again is possible until the upload is
+        discarded. Raises DigestMismatchError where one of the digests is not that of the bytes, and
+        UploadMissingError where fewer bytes are there.
         """
         ...
 
@@ -76,7 +77,8 @@ class BlobStore(Protocol):
         """Hold an upload, new or begun, for one request.
 
         Where the block raises an Exception, what was appended in it is dropped. Raises
-        UploadBusyError where another request keeps holding the upload.
+        UploadBusyError where another request keeps holding the upload, and UploadMissingError where
+        it has ended meanwhile.
         """
         ...
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
 
 from ecr_emulator.blobs.base import BlobFile, DigestMismatchError, UploadBusyError, UploadMissingError
@@ -22,6 +22,8 @@ KEPT_HASHERS = 256
 # Seconds that a request waits for another that is writing to the same upload.
 BUSY_TIMEOUT = 5.0
 BUSY_POLL = 0.05
+# Ends the names of folders that are being removed.
+REMOVED_SUFFIX = ".removed"
 
 
 class _Hasher:
@@ -45,6 +47,9 @@ class FilesystemBlobs:
         self._durable = durable
         self._hashers: OrderedDict[str, _Hasher] = OrderedDict()
         self._durable_folders: set[Path] = set()
+        # Of a server that was killed while it cleared the store.
+        for left in folder.glob(f"*{REMOVED_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._uploads.mkdir(exist_ok=True)
 
@@ -52,7 +57,8 @@ class FilesystemBlobs:
     async def upload(self, upload_id: str) -> AsyncIterator[FileUpload]:
         """Hold an upload, new or begun, for one request."""
         path = self._uploads / upload_id
-        upload = FileUpload(self, upload_id, await asyncio.to_thread(_open, path), path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        upload = FileUpload(self, upload_id, await asyncio.to_thread(os.open, path, flags, 0o600), path)
         try:
             await upload.lock()
             yield upload
@@ -99,7 +105,7 @@ class FilesystemBlobs:
     def _clear(self) -> None:
         # Renamed first, so that nothing half-removed is ever visible.
         for folder in (self._blobs, self._uploads):
-            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.removed")
+            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}{REMOVED_SUFFIX}")
             folder.rename(aside)
             folder.mkdir()
             shutil.rmtree(aside)
@@ -147,7 +153,9 @@ class FileUpload:
 
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size."""
-        await asyncio.to_thread(self._detach)
+        if os.fstat(self._descriptor).st_nlink > 1:
+            # A completion that failed after this: the bytes are a blob's by now.
+            raise UploadMissingError
         hasher = await self._hasher(offset)
         self._size_before = position = offset
         writing: asyncio.Future[None] | None = None
@@ -172,21 +180,25 @@ class FileUpload:
         if self._size_before is not None:
             os.ftruncate(self._descriptor, self._size_before)
 
-    async def publish(self, size: int, digest: str) -> None:
-        """Make the upload's first ``size`` bytes the blob named ``digest``, durably."""
-        algorithm = digest.partition(":")[0]
+    async def publish(self, size: int, digests: Sequence[str]) -> None:
+        """Make the upload's first ``size`` bytes the blob named by the first digest, durably."""
         hasher = await self._hasher(size)
-        if algorithm == "sha256":
-            actual = f"sha256:{hasher.sha256.hexdigest()}"
-        else:
-            actual = await asyncio.to_thread(self._hash_file, algorithm)
         self._store.keep_hasher(self._id, hasher)
-        if actual != digest:
-            raise DigestMismatchError(digest, actual)
-        await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
+        for digest in digests:
+            algorithm = digest.partition(":")[0]
+            if algorithm == "sha256":
+                actual = f"sha256:{hasher.sha256.hexdigest()}"
+            else:
+                actual = await asyncio.to_thread(self._hash_file, algorithm)
+            if actual != digest:
+                raise DigestMismatchError(digest, actual)
+        await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digests[0])
 
     async def lock(self) -> None:
-        """Keep out other requests, of this and of other server processes. Raises UploadBusyError."""
+        """Keep out other requests, of this and of other server processes.
+
+        Raises UploadBusyError, and UploadMissingError where the upload has ended meanwhile.
+        """
         deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
         while not await asyncio.to_thread(self._try_lock):
             if asyncio.get_running_loop().time() > deadline:
@@ -196,42 +208,19 @@ class FileUpload:
     def _try_lock(self) -> bool:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
-                return True
         except BlockingIOError:
             return False
+        try:
+            is_upload = os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except FileNotFoundError:
-            # The upload has ended; that there is no row any more will tell.
-            return True
-        # While this request waited, another went on in a copy.
-        self._go_on_in(_open(self._path))
-        return False
-
-    def _go_on_in(self, descriptor: int) -> None:
-        self.close()
-        self._descriptor = descriptor
+            is_upload = False
+        if not is_upload:
+            raise UploadMissingError
+        return True
 
     def close(self) -> None:
         """Let go of the file, which also unlocks it."""
         os.close(self._descriptor)
-
-    def _detach(self) -> None:
-        """Go on in a copy where the file has become a blob, as by a completion that failed after that."""
-        if os.fstat(self._descriptor).st_nlink < 2:
-            return
-        copy = self._path.with_name(f"{self._id}.{uuid.uuid4().hex}")
-        descriptor = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            position = 0
-            while data := os.pread(self._descriptor, WRITE_SIZE, position):
-                position += os.write(descriptor, data)
-            copy.replace(self._path)
-        except BaseException:
-            os.close(descriptor)
-            copy.unlink(missing_ok=True)
-            raise
-        self._go_on_in(descriptor)
 
     async def _hasher(self, size: int) -> _Hasher:
         """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
@@ -261,10 +250,6 @@ class FileUpload:
     def _hash_file(self, algorithm: str) -> str:
         with open(self._path, "rb") as file:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -16,9 +16,9 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 100
 
 
-def page_limit(given: dict[str, Any]) -> int:
+def page_limit(given: dict[str, Any], default: int = DEFAULT_LIMIT) -> int:
     """Return how many results a page may have."""
-    return int(given.get("maxResults", DEFAULT_LIMIT))
+    return int(given.get("maxResults", default))
 
 
 def start_of_page(emulator: Emulator, call: Call, list_name: str, given: dict[str, Any], start: T) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,3 +33,16 @@ class Call:
 
     endpoint_of: Callable[[Registry], str]
     """Gives the host and port that URIs in responses name for a registry."""
+
+
+def unattended(registry: Registry, now: float) -> Call:
+    """Return the Call of work that no request waits for; its caller is the account's root."""
+    return Call(
+        registry=registry,
+        caller_arn=registry.root_arn,
+        now=now,
+        request_id=str(uuid.uuid4()),
+        origin="",
+        secure=True,
+        endpoint_of=lambda _registry: "",
+    )

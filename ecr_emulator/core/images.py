@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import errors, pushes, repositories, scanning
+from ecr_emulator.core import deletions, errors, pushes, repositories, scanning
 from ecr_emulator.core.call import Call
+from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
@@ -71,8 +72,12 @@ def put(
     *,
     expected_digest: str | None = None,
     check_layers: bool = True,
+    replicated: bool = False,
 ) -> Image:
-    """Store a manifest, and point a tag at it.
+    """Store a manifest, and point a tag at it; ``replicated`` where it is a copy from another registry.
+
+    An image that is in the archive, or on its way out of it, is restored at once and then counts as
+    new (ECR user guide, "Restoring an image").
 
     Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
     LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists- and, where nothing would
@@ -88,22 +93,32 @@ def put(
         )
     image = tx.images.by_digest(repository.id, manifest.digest)
     tagged = None if tag is None else tx.tags.image_id(repository.id, tag)
-    if image is not None and (tag is None or tagged == image.id):
+    is_archived = image is not None and image.status != "ACTIVE"
+    is_tagged = image is not None and tagged == image.id
+    if image is not None and not is_archived and (tag is None or is_tagged):
         raise errors.ImageAlreadyExistsException(
             f"Image with digest '{image.digest}' and tag '{'null' if tag is None else tag}' already exists "
             f"in the repository with name '{repository.name}' in registry with id '{repository.account}'"
         )
-    if tag is not None and tagged is not None and repositories.is_immutable(repository, tag):
+    if (
+        tag is not None
+        and tagged is not None
+        and not is_tagged
+        and repositories.is_immutable(repository, tag)
+    ):
         raise errors.ImageTagAlreadyExistsException(
             f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be "
             "overwritten because the tag is immutable."
         )
-    is_new = image is None
+    is_new = image is None or is_archived
     if image is None:
         image = _insert(tx, call, repository, manifest, check_layers=check_layers)
+    elif is_archived:
+        tx.images.restore(image.id, call.now)
+        image = replace(image, status="ACTIVE", last_activated_at=call.now)
     if tag is not None:
         tx.tags.put(repository.id, tag, image.id)
-    pushes.announce(tx, call, Push(repository, image, tag, is_new))
+    pushes.announce(tx, call, Push(repository, image, tag, is_new, replicated))
     return image
 
 
@@ -225,6 +240,19 @@ def _resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Imag
     return image
 
 
+def resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Image:
+    """Return the image that an id names, whatever its status.
+
+    Raises ImageNotFoundException, and InvalidParameterException for an id that can name none.
+    """
+    image = _resolve(tx, repository, image_id)
+    if isinstance(image, Failure):
+        if image.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag"):
+            raise errors.InvalidParameterException(image.reason)
+        raise _not_found(image_id, repository)
+    return image
+
+
 def _not_found(image_id: ImageId, repository: Repository) -> errors.ImageNotFoundException:
     return errors.ImageNotFoundException(
         f"The image with imageId {image_id} does not exist within the repository with name "
@@ -233,10 +261,14 @@ def _not_found(image_id: ImageId, repository: Repository) -> errors.ImageNotFoun
 
 
 def find(tx: Transaction, call: Call, repository_name: str, image_id: ImageId) -> FoundImage:
-    """Return one image with its manifest. Raises RepositoryNotFound- and ImageNotFoundException."""
+    """Return one image with its manifest, to be pulled.
+
+    Raises RepositoryNotFoundException, and ImageNotFoundException for an archived image too: a pull
+    of one fails as if it were not there (ECR user guide, "Archiving an image").
+    """
     repository = repositories.find(tx, call, repository_name)
     image = _resolve(tx, repository, image_id)
-    if isinstance(image, Failure):
+    if isinstance(image, Failure) or image.status != "ACTIVE":
         raise _not_found(image_id, repository)
     return FoundImage(image_id, image, tx.images.manifest(image.id))
 
@@ -259,6 +291,8 @@ def batch_get(
         image = _resolve(tx, repository, image_id)
         if isinstance(image, Failure):
             failures.append(image)
+        elif image.status != "ACTIVE":
+            failures.append(Failure(image_id, "ImageInaccessible", "Requested image is archived"))
         elif accepted_media_types and image.media_type not in accepted_media_types:
             failures.append(Failure(image_id, "ImageNotFound", "Requested image not found"))
         else:
@@ -296,7 +330,7 @@ def batch_delete(
         blocked: list[ImageId] = []
         blocked_failures: list[Failure] = []
         for image_id in waiting:
-            outcome = _delete(tx, repository, image_id)
+            outcome = _delete(tx, call, repository, image_id)
             if not isinstance(outcome, Failure):
                 deleted += outcome
             elif outcome.code == "ImageReferencedByManifestList":
@@ -311,13 +345,15 @@ def batch_delete(
     return deleted, failures
 
 
-def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[ImageId] | Failure:
+def _delete(
+    tx: Transaction, call: Call, repository: Repository, image_id: ImageId
+) -> list[ImageId] | Failure:
     image = _resolve(tx, repository, image_id)
     if isinstance(image, Failure):
         return image
     tags = tx.tags.of_image(image.id)
     if image_id.tag is not None and tags != [image_id.tag]:
-        tx.tags.delete(repository.id, image_id.tag)
+        remove_tag(tx, call, repository, image, image_id.tag)
         return [ImageId(image.digest, image_id.tag)]
     if indexes := tx.images.referring_indexes(repository.id, image.digest):
         return Failure(
@@ -325,22 +361,24 @@ def _delete(tx: Transaction, repository: Repository, image_id: ImageId) -> list[
             "ImageReferencedByManifestList",
             f"Requested image referenced by manifest list: [{', '.join(indexes)}]",
         )
-    tx.images.delete(image.id)
+    remove(tx, call, repository, image)
     return [ImageId(image.digest, tag) for tag in tags] or [ImageId(image.digest)]
 
 
-def resolve(tx: Transaction, repository: Repository, image_id: ImageId) -> Image:
-    """Return the image that an id names.
+def remove(
+    tx: Transaction, call: Call, repository: Repository, image: Image, *, replicated: bool = False
+) -> None:
+    """Remove an image that no index names, with all its tags, and tell of it."""
+    tx.images.delete(image.id)
+    deletions.announce(tx, call, Deletion(repository, image.digest, None, replicated))
 
-    Raises ImageNotFoundException, and InvalidParameterException for an id with neither digest nor
-    tag, or with one that can't be.
-    """
-    image = _resolve(tx, repository, image_id)
-    if isinstance(image, Failure):
-        if image.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag"):
-            raise errors.InvalidParameterException(image.reason)
-        raise _not_found(image_id, repository)
-    return image
+
+def remove_tag(
+    tx: Transaction, call: Call, repository: Repository, image: Image, tag: str, *, replicated: bool = False
+) -> None:
+    """Remove one of several tags of an image, and tell of it."""
+    tx.tags.delete(repository.id, tag)
+    deletions.announce(tx, call, Deletion(repository, image.digest, tag, replicated))
 
 
 def describe(
@@ -397,5 +435,6 @@ def list_tags(tx: Transaction, call: Call, repository_name: str, after: str, lim
 
 
 def referrers(tx: Transaction, call: Call, repository_name: str, subject_digest: str) -> list[Image]:
-    """Return the images whose subject is a digest. Raises RepositoryNotFoundException."""
-    return tx.images.referrers(repositories.find(tx, call, repository_name).id, subject_digest)
+    """Return the active images whose subject is a digest. Raises RepositoryNotFoundException."""
+    found = tx.images.referrers(repositories.find(tx, call, repository_name).id, subject_digest)
+    return [image for image in found if image.status == "ACTIVE"]

@@ -6,6 +6,7 @@ repository it was uploaded to, and its bytes are stored once for all repositorie
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ecr_emulator.blobs.base import (
     DigestMismatchError,
     UploadBusyError,
     UploadMissingError,
+    digest_of,
     is_digest,
 )
 from ecr_emulator.core import errors, repositories
@@ -35,11 +37,15 @@ MAX_SIZE = 52_000 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a digest is a layer of a repository; ``size`` and ``media_type`` where it is."""
+    """Whether a digest is a layer of a repository; ``size`` and ``media_type`` where it is.
+
+    ``archived`` says that only archived images use it.
+    """
 
     digest: str
     size: int | None
     media_type: str | None
+    archived: bool
 
 
 async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
@@ -166,8 +172,7 @@ async def complete(
                 raise errors.LayerPartTooSmallException(
                     f"Layer parts but the last must be at least {min_part_size} bytes in size"
                 )
-            for named in digests:
-                await writer.publish(upload.size, named)
+            await writer.publish(upload.size, digests)
             known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
     except DigestMismatchError as error:
         raise errors.InvalidLayerException(
@@ -195,9 +200,25 @@ def _finish(
     # The blob was published before this transaction: it may have been collected in between.
     if not tx.uploads.delete(upload.id) or not emulator.blobs.exists(digest):
         raise _upload_not_found(call, repository_name, upload.id)
-    known = tx.layers.get(repository.id, digest) is not None
+    # What is in the archive can be uploaded again, to push its image again or another.
+    archived = tx.images.archived_layers(repository.id, [digest])
+    known = tx.layers.get(repository.id, digest) is not None and not archived
     tx.layers.insert(repository.id, digest, upload.size, call.now)
     return known
+
+
+async def store(emulator: Emulator, call: Call, repository_name: str, content: bytes) -> Layer:
+    """Make bytes a layer of the repository, where it has none of them. Raises what ``complete`` raises."""
+    digest = digest_of(content)
+    upload_id = await initiate(emulator, call, repository_name)
+    await append(emulator, call, repository_name, upload_id, _once(content))
+    with contextlib.suppress(errors.LayerAlreadyExistsException):
+        await complete(emulator, call, repository_name, upload_id, [digest])
+    return Layer(digest, len(content))
+
+
+async def _once(content: bytes) -> AsyncIterable[bytes]:
+    yield content
 
 
 async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:
@@ -217,7 +238,11 @@ def check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[s
     repository = repositories.find(tx, call, repository_name)
     present = tx.layers.present(repository.id, digests)
     media_types = tx.images.layer_media_types(repository.id, present)
-    return [Availability(digest, present.get(digest), media_types.get(digest)) for digest in digests]
+    archived = tx.images.archived_layers(repository.id, present)
+    return [
+        Availability(digest, present.get(digest), media_types.get(digest), digest in archived)
+        for digest in digests
+    ]
 
 
 def find(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
@@ -229,12 +254,27 @@ def find(tx: Transaction, call: Call, repository_name: str, digest: str) -> Laye
     return layer
 
 
+def find_accessible(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
+    """Return a layer that can be read.
+
+    Raises what ``find`` raises, and LayerInaccessibleException for one that only archived images use.
+    """
+    layer = find(tx, call, repository_name, digest)
+    repository = repositories.find(tx, call, repository_name)
+    if tx.images.archived_layers(repository.id, [digest]):
+        raise errors.LayerInaccessibleException(
+            f"The layer with digest '{digest}' in the repository with name '{repository_name}' in the "
+            f"registry with id '{call.registry.account}' is archived"
+        )
+    return layer
+
+
 def find_in_image(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
     """Return a layer that an image uses.
 
-    Raises what ``find`` raises, and LayerInaccessibleException for a layer without an image.
+    Raises what ``find_accessible`` raises, and LayerInaccessibleException for a layer without an image.
     """
-    layer = find(tx, call, repository_name, digest)
+    layer = find_accessible(tx, call, repository_name, digest)
     repository = repositories.find(tx, call, repository_name)
     if not tx.images.is_referenced(repository.id, "layer", digest):
         raise errors.LayerInaccessibleException(
@@ -252,8 +292,8 @@ def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFou
 
 
 async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> BlobFile:
-    """Return what a layer can be read from. Raises what ``find`` raises."""
-    layer = await emulator.metadata.read(find, call, repository_name, digest)
+    """Return what a layer can be read from. Raises what ``find_accessible`` raises."""
+    layer = await emulator.metadata.read(find_accessible, call, repository_name, digest)
     blob = await emulator.blobs.open(layer.digest)
     if blob is None:
         raise errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")

@@ -6,7 +6,7 @@ and "Examples of lifecycle policies"; those of the text are in its "Lifecycle po
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -28,6 +28,7 @@ CountType = Literal["imageCountMoreThan", "sinceImagePushed", "sinceImagePulled"
 
 _MAX_WILDCARDS = 4
 _MIN_DAYS_IN_ARCHIVE = 90
+_MIN_STAY_OF_ARTIFACTS = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class LifecycleImage:
 
     Datetimes are timezone-aware UTC. ``archived_at`` and ``activated_at`` are the last time the image went
     into the archive and the last time it was restored from it. ``referenced`` says that a manifest list
-    of the same storage class names the image, ``subject`` is the digest that a reference artifact (a
-    signature, an SBOM) refers to.
+    names the image, where an archived list counts for archived images only; ``subject`` is the digest
+    that a reference artifact (a signature, an SBOM) refers to.
     """
 
     digest: str
@@ -116,10 +117,13 @@ class LifecyclePolicy:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleAction:
-    """What happens to one image, and the priority of the rule that wants it."""
+    """What happens to one image, and the priority of the rule that wants it.
+
+    No rule wants it for an artifact whose subject went before this evaluation.
+    """
 
     digest: str
-    rule_priority: int
+    rule_priority: int | None
     type: ActionType
     target_storage_class: Literal["ARCHIVE"] | None = None
 
@@ -152,7 +156,9 @@ def evaluate(
     Each rule identifies and marks images as if it were alone, and the rules are then applied by
     priority: an image that a rule identified is out of reach of all later rules, whether or not it was
     marked. An image that a manifest list names stays until the list went first. The reference artifacts
-    of an image follow it. (ECR user guide, Lifecycle policy evaluation rules.)
+    of an image follow it, once they have been in their storage class for a day, and so do those of an
+    image that was deleted or archived before. (ECR user guide, Lifecycle policy evaluation rules, and
+    the considerations of image signing.)
     """
     images = sorted(images, key=_age_order)
     actions: dict[str, LifecycleAction] = {}
@@ -165,7 +171,7 @@ def evaluate(
                     image.digest, rule.priority, rule.action, rule.target_storage_class
                 )
         seen.update(image.digest for image in identified)
-    _take_artifacts_along(actions, images)
+    _take_artifacts_along(actions, images, now)
     return [actions[image.digest] for image in images if image.digest in actions]
 
 
@@ -174,17 +180,25 @@ def _age_order(image: LifecycleImage) -> tuple[datetime, str]:
     return image.stored_at, image.digest
 
 
-def _take_artifacts_along(actions: dict[str, LifecycleAction], images: Iterable[LifecycleImage]) -> None:
+def _take_artifacts_along(
+    actions: dict[str, LifecycleAction], images: Sequence[LifecycleImage], now: datetime
+) -> None:
     artifacts: dict[str, list[LifecycleImage]] = {}
     for image in images:
-        if image.subject and not image.referenced:
+        if image.subject and not image.referenced and now - image.stored_at >= _MIN_STAY_OF_ARTIFACTS:
             artifacts.setdefault(image.subject, []).append(image)
+    storage_classes = {image.digest: image.storage_class for image in images}
     pending = list(actions.values())
+    for subject in artifacts:
+        if subject not in storage_classes:
+            pending.append(LifecycleAction(subject, None, "EXPIRE"))
+        elif storage_classes[subject] == "ARCHIVE":
+            pending.append(LifecycleAction(subject, None, "TRANSITION", "ARCHIVE"))
     while pending:
         action = pending.pop()
         for image in artifacts.get(action.digest, ()):
             own = actions.get(image.digest)
-            # Whatever a rule archives still goes with its subject: no later run would find it.
+            # What a rule archives still goes with its subject.
             follows = own is None or (own.type, action.type) == ("TRANSITION", "EXPIRE")
             if follows and image.storage_class != action.target_storage_class:
                 actions[image.digest] = replace(action, digest=image.digest)

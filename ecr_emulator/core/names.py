@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 # The OCI distribution specification's grammar for tags.
@@ -22,4 +23,9 @@ def is_tag(text: str) -> bool:
 
 def matches_wildcard(pattern: str, text: str) -> bool:
     """Tell whether a text matches a filter in which ``*`` stands for any characters."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+    return _wildcard(pattern).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _wildcard(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))

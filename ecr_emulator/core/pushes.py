@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecr_emulator.core import scanning
+from ecr_emulator.core import replication, scanning, signing
 from ecr_emulator.core.call import Call
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
@@ -25,10 +25,13 @@ class Push:
     is_new: bool
     """Whether the image was not in the repository before."""
 
+    replicated: bool = False
+    """Whether replication brought it, which goes no further than one registry."""
+
 
 Subscriber = Callable[[Transaction, Call, Push], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = (scanning.on_push,)
+SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_push, signing.leave_tasks, scanning.on_push)
 
 
 def announce(tx: Transaction, call: Call, push: Push) -> None:

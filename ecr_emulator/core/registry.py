@@ -25,6 +25,11 @@ class Registry:
         """The partition of the region, as ARNs name it."""
         return next((name for prefix, name in _PARTITIONS if self.region.startswith(prefix)), "aws")
 
+    @property
+    def root_arn(self) -> str:
+        """The ARN of the account's root, for whom callers count that name nobody else."""
+        return f"arn:{self.partition}:iam::{self.account}:root"
+
     def repository_arn(self, name: str) -> str:
         """Return the ARN of a repository of this registry."""
         return f"arn:{self.partition}:ecr:{self.region}:{self.account}:repository/{name}"

@@ -16,6 +16,8 @@ MAX_TAGS = 50
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
 MAX_WILDCARDS = 2
+# Seconds within which ECR evaluates a lifecycle policy, and does so again.
+LIFECYCLE_INTERVAL = 24 * 3600.0
 
 _ARN = re.compile(
     r"arn:(?P<partition>[^:]*):ecr:(?P<region>[^:]*):(?P<account>[^:]*):repository/(?P<name>.+)"
@@ -237,7 +239,7 @@ def delete_policy(tx: Transaction, call: Call, name: str) -> str:
 
 def set_lifecycle_policy(tx: Transaction, call: Call, name: str, text: str) -> None:
     """Set a lifecycle policy, whose text was parsed before. Raises RepositoryNotFoundException."""
-    tx.repositories.set_lifecycle_policy(find(tx, call, name).id, text)
+    tx.repositories.set_lifecycle_policy(find(tx, call, name).id, text, call.now + LIFECYCLE_INTERVAL)
 
 
 def get_lifecycle_policy(tx: Transaction, call: Call, name: str) -> tuple[str, float | None]:
@@ -257,5 +259,5 @@ def get_lifecycle_policy(tx: Transaction, call: Call, name: str) -> tuple[str, f
 def delete_lifecycle_policy(tx: Transaction, call: Call, name: str) -> tuple[str, float | None]:
     """Remove the lifecycle policy and return it. Raises what ``get_lifecycle_policy`` raises."""
     policy = get_lifecycle_policy(tx, call, name)
-    tx.repositories.set_lifecycle_policy(find(tx, call, name).id, None)
+    tx.repositories.delete_lifecycle_policy(find(tx, call, name).id)
     return policy

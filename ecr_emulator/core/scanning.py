@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecr_emulator.core import errors, repositories
 from ecr_emulator.core.call import Call
@@ -118,7 +118,7 @@ def configure(tx: Transaction, call: Call, wanted: Configuration) -> None:
     }
     tx.registry_values.put(account, region, _VALUE, json.dumps(value))
     if wanted.scan_type == ENHANCED:
-        tx.tasks.add(ENGINE, account, region, {"sweep": True}, call.now)
+        tx.tasks.add(ENGINE, account, region, {}, call.now)
 
 
 def _check(wanted: Configuration) -> None:
@@ -167,11 +167,20 @@ def on_push(tx: Transaction, call: Call, push: Push) -> None:
         return
     registry = Registry(push.repository.account, push.repository.region)
     current = configuration(tx, registry)
-    if current.of_repository(push.repository).frequency == MANUAL:
-        return
-    last = tx.scans.get(push.image.id, current.scan_type)
-    if last is None or (current.scan_type == BASIC and not is_within_quota(last, call.now)):
-        request(tx, registry, push.image, current.scan_type, call.now)
+    scanning = current.of_repository(push.repository)
+    if scanning.frequency != MANUAL:
+        scan_again(tx, push.image, current, scanning, call.now)
+
+
+def scan_again(
+    tx: Transaction, image: Image, current: Configuration, scanning: RepositoryScanning, now: float
+) -> None:
+    """Have an image scanned that is to be scanned without being asked, unless that was done or is to be."""
+    last = tx.scans.get(image.id, current.scan_type)
+    if last is None or (current.scan_type == BASIC and not is_within_quota(last, now)):
+        request(tx, image, current.scan_type, now)
+    elif scanning.frequency == CONTINUOUS_SCAN and last.due_at is None and is_eligible(image, now):
+        tx.scans.schedule(last, now)
 
 
 def is_within_quota(last: Scan, now: float) -> bool:
@@ -179,21 +188,13 @@ def is_within_quota(last: Scan, now: float) -> bool:
     return now < last.requested_at + QUOTA_INTERVAL
 
 
-def request(tx: Transaction, registry: Registry, image: Image, scan_type: str, now: float) -> None:
+def request(tx: Transaction, image: Image, scan_type: str, now: float) -> None:
     """Have an image scanned; what an earlier scan found is given up."""
-    status = "IN_PROGRESS" if scan_type == BASIC else "PENDING"
-    tx.scans.request(image.id, scan_type, status, now)
-    add_task(tx, registry, image.id, scan_type, now)
-
-
-def add_task(tx: Transaction, registry: Registry, image_id: int, scan_type: str, due_at: float) -> None:
-    """Leave a scan to the engine."""
-    payload: dict[str, Any] = {"image": image_id, "scan_type": scan_type}
-    tx.tasks.add(ENGINE, registry.account, registry.region, payload, due_at)
+    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now)
 
 
 def is_eligible(image: Image, now: float) -> bool:
-    """Tell whether an image is still scanned continuously."""
+    """Tell whether an image is not too old to be scanned continuously."""
     return now < max(image.pushed_at, image.last_pulled_at or 0.0) + ELIGIBILITY
 
 

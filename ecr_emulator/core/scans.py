@@ -19,7 +19,7 @@ from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.scanning import BASIC, CONTINUOUS_SCAN, ENHANCED, MANUAL, ShownScan
 from ecr_emulator.metadata.images import Image, ImageFilter
 from ecr_emulator.metadata.repositories import Repository
-from ecr_emulator.metadata.scans import StoredFinding
+from ecr_emulator.metadata.scans import Scan, StoredFinding
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 from ecr_emulator.scanners.base import (
@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 # Seconds until an image is scanned again that is scanned continuously.
 RESCAN_INTERVAL = 24 * 3600.0
 # Repositories, and images of one, that one transaction looks at.
-_SWEEP_SIZE = 100
+_PAGE_SIZE = 100
 # Bytes of a configuration that are read for the image's architecture.
 _MAX_CONFIG = 4 << 20
 
@@ -68,7 +68,7 @@ class ScanFindings:
 class ScanJob:
     """A scan that is to be performed."""
 
-    task: Task
+    scan: Scan
     repository: Repository
     image: TaggedImage
     content: bytes
@@ -100,7 +100,7 @@ def start(tx: Transaction, call: Call, repository_name: str, image_id: ImageId) 
     last = tx.scans.get(image.id, BASIC)
     if last is not None and scanning.is_within_quota(last, call.now):
         raise errors.LimitExceededException("The scan quota per image has been exceeded. Wait and try again.")
-    scanning.request(tx, call.registry, image, BASIC, call.now)
+    scanning.request(tx, image, BASIC, call.now)
     return image
 
 
@@ -146,12 +146,9 @@ def _finding(content: dict[str, Any]) -> Finding:
     )
 
 
-async def perform(emulator: Emulator, task: Task) -> None:
-    """Perform what a task is about: a scan, or looking for images that enhanced scanning lacks."""
-    if "sweep" in task.payload:
-        await _sweep(emulator, task)
-        return
-    job = await emulator.metadata.write(_take, task)
+async def perform(emulator: Emulator, scan: Scan) -> None:
+    """Perform a scan that is due."""
+    job = await emulator.metadata.write(_take, scan)
     if job is None:
         return
     try:
@@ -162,15 +159,28 @@ async def perform(emulator: Emulator, task: Task) -> None:
     await emulator.metadata.write(_record, job, report, architecture, emulator.clock.now())
 
 
-def _take(tx: Transaction, task: Task) -> ScanJob | None:
-    """Return the scan that a task is about; one that is no longer wanted ends with its task."""
-    image = tx.images.by_id(task.payload["image"])
+def _take(tx: Transaction, scan: Scan) -> ScanJob | None:
+    """Return what is to be scanned; another time around only what still is scanned continuously."""
+    image = tx.images.by_id(scan.image_id)
     repository = None if image is None else tx.repositories.by_id(image.repository_id)
-    if image is None or repository is None or image.status != "ACTIVE":
-        tx.tasks.delete(task.id)
+    if image is None or repository is None:
+        # It went, and the scan with it.
         return None
-    tagged = TaggedImage(image, tx.tags.of_image(image.id))
-    return ScanJob(task, repository, tagged, tx.images.manifest(image.id))
+    if scan.completed_at is not None and not _is_continuous(tx, scan, repository, image):
+        tx.scans.schedule(scan, None)
+        return None
+    return ScanJob(
+        scan, repository, TaggedImage(image, tx.tags.of_image(image.id)), tx.images.manifest(image.id)
+    )
+
+
+def _is_continuous(tx: Transaction, scan: Scan, repository: Repository, image: Image) -> bool:
+    current = scanning.configuration(tx, Registry(repository.account, repository.region))
+    return (
+        scan.scan_type == current.scan_type
+        and current.of_repository(repository).frequency == CONTINUOUS_SCAN
+        and image.status == "ACTIVE"
+    )
 
 
 async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
@@ -194,7 +204,7 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
             manifest=job.content,
             config=config,
             layers=tuple(layers),
-            languages=job.task.payload["scan_type"] == ENHANCED,
+            languages=job.scan.scan_type == ENHANCED,
         )
     )
     return await asyncio.to_thread(_architecture, config), report
@@ -210,17 +220,17 @@ def _architecture(config: ScannedBlob) -> str | None:
 
 
 def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | None, now: float) -> None:
-    """Keep what a scan came to, end its task, and leave the next one where scanning is continuous."""
-    tx.tasks.delete(job.task.id)
-    image, scan_type = job.image.image, str(job.task.payload["scan_type"])
-    status, description = _outcome(report, scan_type)
+    """Keep what a scan came to, and when it is to be done again where scanning is continuous."""
+    scan, image = job.scan, job.image.image
+    status, description = _outcome(report, scan.scan_type)
     findings = sorted(report.findings, key=_rank)
+    again = _is_continuous(tx, scan, job.repository, image) and scanning.is_eligible(image, now)
     wanted = tx.scans.complete(
-        image.id,
-        scan_type,
+        scan,
         status=status,
         description=description,
         completed_at=now,
+        due_at=now + RESCAN_INTERVAL if again else None,
         source_updated_at=report.source_updated_at,
         severity_counts=_counts(findings),
         platform=report.platform,
@@ -228,22 +238,13 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
     )
     if not wanted:
         return
-    before = tx.scans.first_observations(image.id, scan_type)
+    before = tx.scans.first_observations(image.id, scan.scan_type)
     stored = [
         StoredFinding(position, identity, before.get(identity, now), asdict(finding))
         for position, finding in enumerate(findings, 1)
         if (identity := _identity(finding))
     ]
-    tx.scans.replace_findings(image.id, scan_type, stored)
-    registry = Registry(job.repository.account, job.repository.region)
-    current = scanning.configuration(tx, registry)
-    continuous = (
-        scan_type == current.scan_type
-        and current.of_repository(job.repository).frequency == CONTINUOUS_SCAN
-        and scanning.is_eligible(image, now)
-    )
-    if continuous:
-        scanning.add_task(tx, registry, image.id, scan_type, now + RESCAN_INTERVAL)
+    tx.scans.replace_findings(image.id, scan.scan_type, stored)
 
 
 def _outcome(report: Report, scan_type: str) -> tuple[str, str]:
@@ -269,19 +270,19 @@ def _identity(finding: Finding) -> str:
     return " ".join((finding.name, finding.package_name, finding.package_version, finding.package_path or ""))
 
 
-async def _sweep(emulator: Emulator, task: Task) -> None:
+async def take_up(emulator: Emulator, task: Task) -> None:
     """Have those images scanned that enhanced scanning was turned on for, a few in each transaction."""
     name = ""
     while names := await emulator.metadata.read(_repository_names, task, name):
         for name in names:
             last: int | None = 0
             while last is not None:
-                last = await emulator.metadata.write(_request_missing, task, name, last, emulator.clock.now())
+                last = await emulator.metadata.write(_take_up_page, task, name, last, emulator.clock.now())
     await emulator.metadata.write(_end, task)
 
 
 def _repository_names(tx: Transaction, task: Task, after: str) -> list[str]:
-    page = tx.repositories.page(task.account, task.region, after, _SWEEP_SIZE)
+    page = tx.repositories.page(task.account, task.region, after, _PAGE_SIZE)
     return [repository.name for repository in page]
 
 
@@ -289,21 +290,17 @@ def _end(tx: Transaction, task: Task) -> None:
     tx.tasks.delete(task.id)
 
 
-def _request_missing(tx: Transaction, task: Task, name: str, after: int, now: float) -> int | None:
+def _take_up_page(tx: Transaction, task: Task, name: str, after: int, now: float) -> int | None:
     """Have a page of a repository's images scanned; return where the next one begins, None for nowhere."""
-    registry = Registry(task.account, task.region)
     repository = tx.repositories.get(task.account, task.region, name)
-    current = scanning.configuration(tx, registry)
-    if (
-        repository is None
-        or current.scan_type != ENHANCED
-        or current.of_repository(repository).frequency == MANUAL
-    ):
+    current = scanning.configuration(tx, Registry(task.account, task.region))
+    if repository is None or current.scan_type != ENHANCED:
         return None
-    page = tx.images.page(repository.id, ImageFilter(status="ACTIVE"), after, _SWEEP_SIZE)
-    known = tx.scans.of_images([image.id for image in page], ENHANCED)
+    applied = current.of_repository(repository)
+    if applied.frequency == MANUAL:
+        return None
+    page = tx.images.page(repository.id, ImageFilter(status="ACTIVE"), after, _PAGE_SIZE)
     for image in page:
-        recent = now < image.pushed_at + scanning.LOOKS_BACK
-        if image.id not in known and recent and scanning.is_scannable(image):
-            scanning.request(tx, registry, image, ENHANCED, now)
+        if scanning.is_scannable(image) and now < image.pushed_at + scanning.LOOKS_BACK:
+            scanning.scan_again(tx, image, current, applied, now)
     return page[-1].id if page else None

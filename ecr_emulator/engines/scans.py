@@ -1,4 +1,4 @@
-"""The engine that scans images: those that were pushed or asked for, and again those scanned continuously."""
+"""The engine that scans images: those pushed or asked for, and again those scanned continuously."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from ecr_emulator.core import scans
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.scanning import ENGINE as NAME
 from ecr_emulator.engines import Engine
+from ecr_emulator.metadata.scans import Scan
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 
 
 async def run_due(emulator: Emulator) -> int:
-    """Perform what is due, one scan after the other: each takes a processor."""
+    """Perform the scans that are due, one after the other; return their number."""
+    while (task := await emulator.metadata.read(_next_task, emulator.clock.now())) is not None:
+        await scans.take_up(emulator, task)
     done = 0
-    while (task := await emulator.metadata.read(_next, emulator.clock.now())) is not None:
-        await scans.perform(emulator, task)
+    while (scan := await emulator.metadata.read(_next_scan, emulator.clock.now())) is not None:
+        await scans.perform(emulator, scan)
         done += 1
     return done
 
@@ -25,12 +28,16 @@ async def run_now(emulator: Emulator) -> int:
     return await run_due(emulator)
 
 
-def _next(tx: Transaction, now: float) -> Task | None:
+def _next_task(tx: Transaction, now: float) -> Task | None:
     return next(iter(tx.tasks.due(NAME, now, 1)), None)
 
 
+def _next_scan(tx: Transaction, now: float) -> Scan | None:
+    return tx.scans.next_due(now)
+
+
 def _hasten(tx: Transaction, now: float) -> None:
-    tx.tasks.hasten(NAME, now)
+    tx.scans.hasten(now)
 
 
 ENGINE = Engine(NAME, run_due, run_now)

@@ -6,11 +6,17 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, scans
+from ecr_emulator.engines import Engine, archive, lifecycle, replication, scans, signing
 
 _logger = logging.getLogger(__name__)
 
-ENGINES: tuple[Engine, ...] = (scans.ENGINE,)
+ENGINES: tuple[Engine, ...] = (
+    lifecycle.ENGINE,
+    archive.ENGINE,
+    replication.ENGINE,
+    signing.ENGINE,
+    scans.ENGINE,
+)
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
 

@@ -10,7 +10,6 @@ from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.endpoints import public_endpoint
-from ecr_emulator.identity.scope import root_arn
 from ecr_emulator.logs import REQUEST_ID
 
 
@@ -24,7 +23,7 @@ def new_call(
     endpoint_of = partial(public_endpoint, emulator.settings, port, host)
     return Call(
         registry=registry,
-        caller_arn=caller_arn or root_arn(registry),
+        caller_arn=caller_arn or registry.root_arn,
         now=emulator.clock.now(),
         request_id=request[REQUEST_ID],
         origin=f"{scheme}://{host or endpoint_of(registry)}",

@@ -36,8 +36,3 @@ def registry_of_host(host: str) -> Registry | None:
     """Return the registry that a host name ``ACCOUNT.dkr.ecr.REGION.…`` names, or None."""
     match = _REGISTRY_HOST.fullmatch(host.partition(":")[0].lower())
     return None if match is None else Registry(match["account"], match["region"])
-
-
-def root_arn(registry: Registry) -> str:
-    """Return the ARN of an account's root, for whom callers count that name nobody else."""
-    return f"arn:{registry.partition}:iam::{registry.account}:root"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 from ecr_emulator.core.registry import Registry
@@ -44,6 +43,6 @@ def read(seals: Seals, authorization: str) -> Token | None:
         if user != USER:
             return None
         account, region, caller_arn, expires_at = seals.open(_PURPOSE, password)
-    except (binascii.Error, UnicodeDecodeError, InvalidSealError):
+    except (ValueError, InvalidSealError):
         return None
     return Token(Registry(account, region), caller_arn, expires_at)

@@ -42,6 +42,24 @@ class Image:
     last_activated_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ImageHistory:
+    """What lifecycle policies look at in an image; times in seconds since 1970.
+
+    ``referenced`` says that an index names the image. An archived index counts for archived images only.
+    """
+
+    id: int
+    digest: str
+    subject_digest: str | None
+    pushed_at: float
+    last_pulled_at: float | None
+    status: str
+    last_archived_at: float | None
+    last_activated_at: float | None
+    referenced: bool
+
+
 def _image(row: Row) -> Image:
     values: dict[str, Any] = dict(row)
     if values["annotations"] is not None:
@@ -50,7 +68,7 @@ def _image(row: Row) -> Image:
 
 
 # Conditions on whether an image has a tag, by the API's filter value.
-_TAG_STATUS = {
+TAG_CONDITIONS = {
     "ANY": "",
     "TAGGED": " AND EXISTS (SELECT 1 FROM tags WHERE tags.image_id = images.id)",
     "UNTAGGED": " AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.image_id = images.id)",
@@ -195,7 +213,7 @@ class Images:
         rows = self._database.all(
             "SELECT * FROM images WHERE repository_id = :repository_id AND id > :after"
             " AND (:status = 'ANY' OR status = :status)"
-            f"{_TAG_STATUS[wanted.tag_status]} ORDER BY id LIMIT :limit",
+            f"{TAG_CONDITIONS[wanted.tag_status]} ORDER BY id LIMIT :limit",
             repository_id=repository_id,
             status=wanted.status,
             after=after,
@@ -227,6 +245,36 @@ class Images:
         )
         return [(row["id"], row["digest"], row["name"]) for row in rows]
 
+    def histories(self, repository_id: int, digests: Collection[str] | None = None) -> list[ImageHistory]:
+        """Return the histories of a repository's images, or of those with some digests."""
+        named = "" if digests is None else " AND digest IN (SELECT value FROM json_each(:digests))"
+        rows = self._database.all(
+            "SELECT id, digest, subject_digest, pushed_at, last_pulled_at, status, last_archived_at,"
+            " last_activated_at, EXISTS (SELECT 1 FROM image_references AS naming"
+            " JOIN images AS indexes ON indexes.id = naming.image_id"
+            " WHERE naming.repository_id = images.repository_id AND naming.kind = 'image'"
+            " AND naming.digest = images.digest"
+            " AND (indexes.status <> 'ARCHIVED' OR images.status = 'ARCHIVED')) AS referenced"
+            f" FROM images WHERE repository_id = :repository_id{named}",
+            repository_id=repository_id,
+            digests=None if digests is None else json.dumps(list(digests)),
+        )
+        return [ImageHistory(**{**dict(row), "referenced": bool(row["referenced"])}) for row in rows]
+
+    def archived_layers(self, repository_id: int, digests: Collection[str]) -> set[str]:
+        """Return those of the digests that are layers of images, none of which is active."""
+        naming = (
+            "SELECT 1 FROM image_references AS naming JOIN images ON images.id = naming.image_id"
+            " WHERE naming.repository_id = :repository_id AND naming.kind = 'layer' AND naming.digest = value"
+        )
+        rows = self._database.all(
+            f"SELECT value AS digest FROM json_each(:digests) WHERE EXISTS ({naming})"
+            f" AND NOT EXISTS ({naming} AND images.status = 'ACTIVE')",
+            repository_id=repository_id,
+            digests=json.dumps(list(digests)),
+        )
+        return {row["digest"] for row in rows}
+
     def exist(self, repository_id: int) -> bool:
         """Tell whether the repository has an image."""
         row = self._database.one(
@@ -238,6 +286,28 @@ class Images:
         """Record when an image was pulled."""
         self._database.run(
             "UPDATE images SET last_pulled_at = :pulled_at WHERE id = :id", id=image_id, pulled_at=pulled_at
+        )
+
+    def archive(self, repository_id: int, digests: Collection[str], now: float) -> None:
+        """Put images into the archive."""
+        self._database.run(
+            "UPDATE images SET status = 'ARCHIVED', last_archived_at = :now"
+            " WHERE repository_id = :repository_id AND digest IN (SELECT value FROM json_each(:digests))",
+            repository_id=repository_id,
+            digests=json.dumps(list(digests)),
+            now=now,
+        )
+
+    def begin_restoring(self, image_id: int) -> None:
+        """Begin to take an image out of the archive."""
+        self._database.run("UPDATE images SET status = 'ACTIVATING' WHERE id = :id", id=image_id)
+
+    def restore(self, image_id: int, now: float) -> None:
+        """Take an image out of the archive."""
+        self._database.run(
+            "UPDATE images SET status = 'ACTIVE', last_activated_at = :now WHERE id = :id",
+            id=image_id,
+            now=now,
         )
 
     def delete(self, image_id: int) -> None:

@@ -27,6 +27,7 @@ class Repository:
     policy_text: str | None = None
     lifecycle_policy_text: str | None = None
     lifecycle_evaluated_at: float | None = None
+    lifecycle_due_at: float | None = None
 
 
 def _repository(row: Row) -> Repository:
@@ -148,13 +149,54 @@ class Repositories:
             "UPDATE repositories SET policy_text = :text WHERE id = :id", id=repository_id, text=text
         )
 
-    def set_lifecycle_policy(self, repository_id: int, text: str | None) -> None:
-        """Set a lifecycle policy, which is yet to be evaluated, or remove it."""
+    def set_lifecycle_policy(self, repository_id: int, text: str, due_at: float) -> None:
+        """Set a lifecycle policy, which is yet to be evaluated.
+
+        It is due at ``due_at``, or when the policy before it was: setting it again and again does
+        not put it off for ever.
+        """
         self._database.run(
-            "UPDATE repositories SET lifecycle_policy_text = :text, lifecycle_evaluated_at = NULL"
+            "UPDATE repositories SET lifecycle_policy_text = :text, lifecycle_evaluated_at = NULL,"
+            " lifecycle_due_at = CASE WHEN lifecycle_due_at < :due_at THEN lifecycle_due_at ELSE :due_at END"
             " WHERE id = :id",
             id=repository_id,
             text=text,
+            due_at=due_at,
+        )
+
+    def delete_lifecycle_policy(self, repository_id: int) -> None:
+        """Remove the lifecycle policy."""
+        self._database.run(
+            "UPDATE repositories SET lifecycle_policy_text = NULL, lifecycle_evaluated_at = NULL,"
+            " lifecycle_due_at = NULL WHERE id = :id",
+            id=repository_id,
+        )
+
+    def lifecycle_due(self, now: float) -> list[int]:
+        """Return the ids of the repositories whose lifecycle policy is due, the longest due first."""
+        rows = self._database.all(
+            "SELECT id FROM repositories WHERE lifecycle_due_at <= :now ORDER BY lifecycle_due_at, id",
+            now=now,
+        )
+        return [row["id"] for row in rows]
+
+    def set_lifecycle_evaluated(self, repository_id: int, evaluated_at: float, due_at: float) -> None:
+        """Record that the lifecycle policy was evaluated, and when it is due again."""
+        self._database.run(
+            "UPDATE repositories SET lifecycle_evaluated_at = :evaluated_at, lifecycle_due_at = :due_at"
+            " WHERE id = :id",
+            id=repository_id,
+            evaluated_at=evaluated_at,
+            due_at=due_at,
+        )
+
+    def postpone_lifecycle(self, repository_id: int, due_at: float) -> None:
+        """Put off the evaluation of the lifecycle policy, as one that failed is."""
+        self._database.run(
+            "UPDATE repositories SET lifecycle_due_at = :due_at"
+            " WHERE id = :id AND lifecycle_due_at IS NOT NULL",
+            id=repository_id,
+            due_at=due_at,
         )
 
     def tags(self, repository_id: int) -> dict[str, str]:

@@ -19,6 +19,7 @@ class Scan:
     status: str
     description: str
     requested_at: float
+    due_at: float | None
     completed_at: float | None
     source_updated_at: float | None
     severity_counts: dict[str, int]
@@ -66,45 +67,66 @@ class Scans:
         return {row["image_id"]: _scan(row) for row in rows}
 
     def request(self, image_id: int, scan_type: str, status: str, requested_at: float) -> None:
-        """Begin a scan, which takes the place of the last one."""
+        """Leave a scan to be performed, which takes the place of the last one."""
         self._database.run(
             "DELETE FROM scans WHERE image_id = :image_id AND scan_type = :scan_type",
             image_id=image_id,
             scan_type=scan_type,
         )
         self._database.run(
-            "INSERT INTO scans (image_id, scan_type, status, description, requested_at, severity_counts)"
-            " VALUES (:image_id, :scan_type, :status, '', :requested_at, '{}')",
+            "INSERT INTO scans"
+            " (image_id, scan_type, status, description, requested_at, due_at, severity_counts)"
+            " VALUES (:image_id, :scan_type, :status, '', :requested_at, :requested_at, '{}')",
             image_id=image_id,
             scan_type=scan_type,
             status=status,
             requested_at=requested_at,
         )
 
+    def next_due(self, now: float) -> Scan | None:
+        """Return the scan that has been due for longest."""
+        row = self._database.one("SELECT * FROM scans WHERE due_at <= :now ORDER BY due_at LIMIT 1", now=now)
+        return None if row is None else _scan(row)
+
+    def schedule(self, scan: Scan, due_at: float | None) -> None:
+        """Set when a scan is to be performed again, or that it is not."""
+        self._database.run(
+            "UPDATE scans SET due_at = :due_at WHERE image_id = :image_id AND scan_type = :scan_type",
+            image_id=scan.image_id,
+            scan_type=scan.scan_type,
+            due_at=due_at,
+        )
+
+    def hasten(self, now: float) -> None:
+        """Make all scans due that are to be performed."""
+        self._database.run("UPDATE scans SET due_at = :now WHERE due_at > :now", now=now)
+
     def complete(
         self,
-        image_id: int,
-        scan_type: str,
+        scan: Scan,
         *,
         status: str,
         description: str,
         completed_at: float,
+        due_at: float | None,
         source_updated_at: float | None,
         severity_counts: Mapping[str, int],
         platform: str | None,
         architecture: str | None,
     ) -> bool:
-        """Record what a scan came to; tell whether it is still wanted."""
+        """Record what a scan came to; tell whether it is still wanted, and not asked for anew."""
         changed = self._database.run(
             "UPDATE scans SET status = :status, description = :description, completed_at = :completed_at,"
-            " source_updated_at = :source_updated_at, severity_counts = :severity_counts,"
+            " due_at = :due_at, source_updated_at = :source_updated_at, severity_counts = :severity_counts,"
             " platform = :platform, architecture = :architecture"
-            " WHERE image_id = :image_id AND scan_type = :scan_type",
-            image_id=image_id,
-            scan_type=scan_type,
+            " WHERE image_id = :image_id AND scan_type = :scan_type AND requested_at = :requested_at",
+            image_id=scan.image_id,
+            scan_type=scan.scan_type,
+            requested_at=scan.requested_at,
             status=status,
             description=description,
             completed_at=completed_at,
+            due_at=due_at,
             source_updated_at=source_updated_at,
             severity_counts=json.dumps(dict(severity_counts)),
             platform=platform,

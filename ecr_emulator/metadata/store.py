@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from ecr_emulator.metadata.backfills import Backfills
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
+from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
 from ecr_emulator.metadata.registry_values import RegistryValues
+from ecr_emulator.metadata.replication import Replications
 from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.scans import Scans
 from ecr_emulator.metadata.server_values import ServerValues
+from ecr_emulator.metadata.signing import SigningStatuses
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
 from ecr_emulator.metadata.uploads import Uploads
@@ -25,7 +29,7 @@ T = TypeVar("T")
 
 
 # The tables whose rows belong to an account and a region; others go with a repository of theirs.
-REGISTRY_TABLES = ("repositories", "registry_values", "tasks")
+REGISTRY_TABLES = ("repositories", "registry_values", "tasks", "backfills")
 
 
 class Transaction:
@@ -34,12 +38,16 @@ class Transaction:
     def __init__(self, database: Database) -> None:
         self.repositories = Repositories(database)
         self.images = Images(database)
+        self.lifecycle_previews = LifecyclePreviews(database)
         self.tags = Tags(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
         self.scans = Scans(database)
         self.registry_values = RegistryValues(database)
         self.tasks = Tasks(database)
+        self.signing_statuses = SigningStatuses(database)
+        self.replications = Replications(database)
+        self.backfills = Backfills(database)
         self.server_values = ServerValues(database)
         self._database = database
 

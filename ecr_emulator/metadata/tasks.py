@@ -50,12 +50,6 @@ class Tasks:
         )
         return [Task(**{**dict(row), "payload": json.loads(row["payload"])}) for row in rows]
 
-    def hasten(self, engine: str, now: float) -> None:
-        """Make all the tasks of an engine due."""
-        self._database.run(
-            "UPDATE tasks SET due_at = :now WHERE engine = :engine AND due_at > :now", engine=engine, now=now
-        )
-
     def postpone(self, task: Task, due_at: float) -> None:
         """Put a task off, as one that failed is."""
         self._database.run(

@@ -15,6 +15,7 @@ _ANSWERS: dict[type[errors.EcrError], tuple[int, str]] = {
     errors.RepositoryNotFoundException: (404, "NAME_UNKNOWN"),
     errors.ImageNotFoundException: (404, "MANIFEST_UNKNOWN"),
     errors.LayersNotFoundException: (404, "BLOB_UNKNOWN"),
+    errors.LayerInaccessibleException: (404, "BLOB_UNKNOWN"),
     errors.ReferencedImagesNotFoundException: (404, "MANIFEST_BLOB_UNKNOWN"),
     errors.UploadNotFoundException: (404, "BLOB_UPLOAD_UNKNOWN"),
     errors.InvalidLayerException: (400, "DIGEST_INVALID"),

@@ -1,12 +1,16 @@
 """Fixtures of the contract tests: one server for the session, emptied before each test."""
 
 import hashlib
+import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from ecr_emulator.testing import BackgroundServer
 
@@ -37,6 +41,18 @@ def ecr(server: BackgroundServer, ecr_client: Any) -> Any:
     return ecr_client
 
 
+def connect(url: str, access_key: str = "testing", region: str = "us-east-1") -> Any:
+    """Make a boto3 client of the server at a URL; 12 digits as access key name the account."""
+    return boto3.client(
+        "ecr",
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id=access_key,
+        aws_secret_access_key="testing",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
 @pytest.fixture
 def repository(ecr: Any) -> str:
     """The name of a repository."""
@@ -47,6 +63,16 @@ def repository(ecr: Any) -> str:
 def sha256(content: bytes) -> str:
     """Return the digest of some bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def refused(operation: Callable[..., Any], **members: Any) -> tuple[str, str]:
+    """Call an operation that has to fail with HTTP 400, and return its error's code and message."""
+    with pytest.raises(ClientError) as raised:
+        operation(**members)
+    response = raised.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert response["ResponseMetadata"]["RequestId"]
+    return response["Error"]["Code"], response["Error"]["Message"]
 
 
 def descriptor(content: bytes, media_type: str) -> dict[str, Any]:
@@ -97,3 +123,13 @@ def put_image(
     named = {} if tag is None else {"imageTag": tag}
     client.put_image(repositoryName=repository, imageManifest=manifest.decode(), **named)
     return sha256(manifest)
+
+
+def status_of(server: BackgroundServer, path: str, method: str = "GET") -> int:
+    """Return the status of a request to the server."""
+    connection = http.client.HTTPConnection(server.address)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -422,6 +422,34 @@ def test_a_scan_of_an_image_that_is_gone_ends(server, ecr, repository):
     ecr.start_image_scan(**REGISTRY, imageId={"imageTag": "v1"})
 
 
+def archive(client, tag="v1", storage_class="ARCHIVE"):
+    client.update_image_storage_class(**REGISTRY, imageId={"imageTag": tag}, targetStorageClass=storage_class)
+
+
+def test_an_archived_image_can_not_be_scanned(server, ecr, repository):
+    push(ecr, layer(DEBIAN))
+    archive(ecr)
+    assert refusal(ecr, "start_image_scan", **REGISTRY, imageId={"imageTag": "v1"}) == (
+        "ImageArchivedException",
+        "The image with imageId {imageDigest:null, imageTag:'v1'} within the repository with name 'app' in "
+        "the registry with id '000000000000' is archived and cannot be scanned",
+    )
+    assert run_scans(server) == 0
+
+
+def test_an_image_that_is_archived_shows_its_findings_when_it_is_restored(server, ecr, repository):
+    push(ecr, layer(DEBIAN))
+    ecr.start_image_scan(**REGISTRY, imageId={"imageTag": "v1"})
+    archive(ecr)
+    run_scans(server)
+    answer = findings_of(ecr)
+    assert answer["imageScanStatus"]["status"] == "IMAGE_ARCHIVED"
+    assert "imageScanFindings" not in answer
+    archive(ecr, storage_class="STANDARD")
+    server.manage("run/archive", {})
+    assert len(findings_of(ecr)["imageScanFindings"]["findings"]) == 2
+
+
 # Enhanced scans
 
 
@@ -573,6 +601,33 @@ def test_continuous_scans_find_what_becomes_known_later(tmp_path):
         assert findings_of(ecr)["imageScanStatus"]["status"] == "SCAN_ELIGIBILITY_EXPIRED"
         run_scans(server)
         assert run_scans(server) == 0
+
+
+def test_continuous_scans_stop_and_go_on_with_what_makes_them_so(server, ecr, repository):
+    once, again = rule("SCAN_ON_PUSH", "app"), rule("CONTINUOUS_SCAN", "app")
+    enhance(ecr, once)
+    push(ecr, layer(DEBIAN))
+    assert run_scans(server) == 1
+    assert run_scans(server) == 0
+    enhance(ecr, again)
+    assert findings_of(ecr)["imageScanStatus"]["status"] == "ACTIVE"
+    assert [run_scans(server), run_scans(server)] == [1, 1]
+    # Set again, it is still scanned once a day, not twice.
+    enhance(ecr, again)
+    assert run_scans(server) == 1
+    enhance(ecr, once)
+    completed = findings_of(ecr)["imageScanFindings"]["imageScanCompletedAt"]
+    server.advance_clock(DAY)
+    run_scans(server)
+    assert run_scans(server) == 0
+    assert findings_of(ecr)["imageScanFindings"]["imageScanCompletedAt"] == completed
+    enhance(ecr, again)
+    archive(ecr)
+    run_scans(server)
+    assert run_scans(server) == 0
+    archive(ecr, storage_class="STANDARD")
+    server.manage("run/archive", {})
+    assert [run_scans(server), run_scans(server)] == [1, 1]
 
 
 # Scanners and their limits

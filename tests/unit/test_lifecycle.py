@@ -573,7 +573,9 @@ def test_reference_artifacts_follow_their_subject() -> None:
         image("image", 40, "v1"),
         image("signature", 1, subject="image"),
         image("signature's signature", 1, subject="signature"),
-        image("other's", 1, subject="other"),
+        image("another image", 1),
+        image("other's", 1, subject="another image"),
+        image("young", 0.9, subject="image"),
         image("in a list", 1, subject="image", referenced=True),
         image("archived", 50, subject="image", storage_class="ARCHIVE", archived_at=ago(10)),
     ]
@@ -588,8 +590,27 @@ def test_reference_artifacts_follow_their_subject() -> None:
     }
 
 
+def test_artifacts_of_what_went_before_are_cleaned_up() -> None:
+    """What was deleted or archived by a call takes its artifacts along at the next run, by no rule."""
+    images = [
+        image("archived image", 3, storage_class="ARCHIVE", archived_at=ago(2)),
+        image("archived image's", 1, subject="archived image"),
+        image("archived image's, archived", 9, subject="archived image", storage_class="ARCHIVE"),
+        image("deleted image's", 1, subject="deleted image"),
+        image("deleted image's, archived", 9, subject="deleted image", storage_class="ARCHIVE"),
+        image("archived just now", 9, subject="deleted image", storage_class="ARCHIVE", archived_at=ago(0.5)),
+        image("in a list", 1, subject="deleted image", referenced=True),
+        image("young", 0.9, subject="deleted image"),
+    ]
+    assert evaluate(parse(policy_text(rule(3, **older_than(30)))), images, NOW) == [
+        LifecycleAction("deleted image's, archived", None, "EXPIRE"),
+        LifecycleAction("archived image's", None, "TRANSITION", "ARCHIVE"),
+        LifecycleAction("deleted image's", None, "EXPIRE"),
+    ]
+
+
 def test_an_artifact_that_a_rule_archives_goes_with_its_subject() -> None:
-    """No later run could tell that the subject of an archived artifact has gone."""
+    """Otherwise it would be archived only to be deleted by the next run."""
     text = policy_text(
         rule(1, **older_than(30, "tagged", tagPatternList=["*"])),
         rule(2, ARCHIVE, **older_than(10, "untagged")),

@@ -47,3 +47,19 @@ def test_a_database_of_a_newer_program_is_left_alone(connection):
     connection.execute("PRAGMA user_version = 999")
     with pytest.raises(SchemaTooNewError, match="the database has schema 999"):
         migrate(connection)
+
+
+def test_lifecycle_policies_that_are_there_become_due(connection, monkeypatch):
+    with monkeypatch.context() as patch:
+        steps = migrations()[:2]
+        patch.setattr(sqlite, "migrations", lambda: steps)
+        migrate(connection)
+    for name, text in (("with", "'{}'"), ("without", "NULL")):
+        connection.execute(
+            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
+            " scan_on_push, encryption_type, lifecycle_policy_text)"
+            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256', {text})"
+        )
+    migrate(connection)
+    rows = connection.execute("SELECT name, lifecycle_due_at FROM repositories ORDER BY id").fetchall()
+    assert rows == [("with", 0.0), ("without", None)]

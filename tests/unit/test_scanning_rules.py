@@ -59,7 +59,7 @@ def image(status="ACTIVE", pulled=None):
 
 
 def scan(scan_type, status, description=""):
-    return Scan(1, scan_type, status, description, 0.0, None, None, {}, None, None)
+    return Scan(1, scan_type, status, description, 0.0, None, None, None, {}, None, None)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.endpoints import public_endpoint
-from ecr_emulator.identity.scope import registry_of_host, registry_of_signature, root_arn
+from ecr_emulator.identity.scope import registry_of_host, registry_of_signature
 from ecr_emulator.settings import Settings
 
 DEFAULT = Registry("000000000000", "us-east-1")
@@ -61,7 +61,7 @@ def test_a_host_name_names_account_and_region(host, registry):
 def test_arns_are_of_the_regions_partition(region, partition):
     registry = Registry("111122223333", region)
     assert registry.repository_arn("a/b") == f"arn:{partition}:ecr:{region}:111122223333:repository/a/b"
-    assert root_arn(registry) == f"arn:{partition}:iam::111122223333:root"
+    assert registry.root_arn == f"arn:{partition}:iam::111122223333:root"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ecr_emulator.control.operations import Input, Output
 from ecr_emulator.control.operations.scanning import scan_status, scan_summary
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
-from ecr_emulator.core import errors, images, manifest
+from ecr_emulator.core import archive, errors, images, manifest
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import Failure, FoundImage, ImageId, TaggedImage
@@ -90,6 +90,19 @@ async def batch_delete_image(emulator: Emulator, call: Call, given: Input) -> Ou
     return {
         "imageIds": [_identifier(image_id) for image_id in deleted],
         "failures": [_failure(failure) for failure in failures],
+    }
+
+
+async def update_image_storage_class(emulator: Emulator, call: Call, given: Input) -> Output:
+    """Archive an image, or begin to restore it."""
+    name, target = given["repositoryName"], given["targetStorageClass"]
+    image_id = _image_id(given["imageId"])
+    image = await emulator.metadata.write(archive.update_storage_class, call, name, image_id, target)
+    return {
+        "registryId": call.registry.account,
+        "repositoryName": name,
+        "imageId": _identifier(ImageId(image.digest, image_id.tag)),
+        "imageStatus": image.status,
     }
 
 

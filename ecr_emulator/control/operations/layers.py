@@ -92,10 +92,16 @@ def _failure(digest: str) -> Output | None:
 def _describe(found: Availability) -> Output:
     return {
         "layerDigest": found.digest,
-        "layerAvailability": "UNAVAILABLE" if found.size is None else "AVAILABLE",
+        "layerAvailability": _availability(found),
         "layerSize": found.size,
         "mediaType": found.media_type,
     }
+
+
+def _availability(found: Availability) -> str:
+    if found.size is None:
+        return "UNAVAILABLE"
+    return "ARCHIVED" if found.archived else "AVAILABLE"
 
 
 async def get_download_url_for_layer(emulator: Emulator, call: Call, given: Input) -> Output:

@@ -5,6 +5,7 @@ CREATE TABLE scans (
     status TEXT NOT NULL,                -- what the scan came to, or that it has yet to be done
     description TEXT NOT NULL,
     requested_at REAL NOT NULL,
+    due_at REAL,                         -- when it is to be performed, for the first time or again
     completed_at REAL,
     source_updated_at REAL,              -- when the vulnerability data was last changed
     severity_counts TEXT NOT NULL,       -- JSON object, numbers of findings by severity
@@ -12,6 +13,7 @@ CREATE TABLE scans (
     architecture TEXT,
     PRIMARY KEY (image_id, scan_type)
 ) WITHOUT ROWID;
+CREATE INDEX scans_by_due ON scans (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE scan_findings (
     image_id INTEGER NOT NULL,

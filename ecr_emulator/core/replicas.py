@@ -1,0 +1,242 @@
+"""Replicas: copying images to other registries, deleting them there, and how far that has come.
+
+Blobs are stored once for all registries, so that a copy is rows: an image's manifest, its layers and its
+tag. What fails is tried again for some minutes before it counts as failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ecr_emulator.core import backfills, errors, iam, images, manifest, repositories
+from ecr_emulator.core.call import Call, unattended
+from ecr_emulator.core.clock import format_time
+from ecr_emulator.core.images import ImageId
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.metadata.backfills import BackfillReplication
+from ecr_emulator.metadata.images import Image
+from ecr_emulator.metadata.replication import ReplicationState
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.tasks import Task
+
+# Seconds before each further attempt. ECR replicates most images within 30 minutes (user guide).
+RETRY_DELAYS = (15.0, 60.0, 120.0, 240.0)
+
+# The code that ECR gives where the destination's policy refuses. It documents no codes; the others are
+# this emulator's own.
+ACCESS_DENIED = "DESTINATION_REGISTRY_ACCESS_DENIED"
+SOURCE_GONE = "SOURCE_IMAGE_NOT_FOUND"
+REFERENCED = "IMAGE_REFERENCED_BY_MANIFEST_LIST"
+INTERNAL_ERROR = "INTERNAL_ERROR"
+# Later attempts can't end otherwise.
+_FINAL = (SOURCE_GONE,)
+# Of several tags the one that is least far speaks for the image.
+_PROGRESS = ("IN_PROGRESS", "FAILED", "COMPLETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to an image of one registry, and is to happen in another."""
+
+    source: Registry
+    destination: Registry
+    repository_name: str
+    digest: str
+    tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a task is about; ``part`` is the backfill's replication that it belongs to."""
+
+    change: Change
+    is_deletion: bool
+    part: BackfillReplication | None
+
+
+def perform(tx: Transaction, task: Task, now: float) -> None:
+    """Do a task of the replication engine: end it, or put it off where it fails."""
+    if task.payload["do"] == "prepare":
+        backfills.prepare(tx, task.payload["backfill"], now)
+        tx.tasks.delete(task.id)
+        return
+    work = _read(tx, task)
+    if work is None:
+        tx.tasks.delete(task.id)
+        return
+    _settle(tx, task, work, (_delete if work.is_deletion else _copy)(tx, work.change, now), now)
+
+
+def fail(tx: Transaction, task: Task, now: float) -> None:
+    """Put off or give up a task whose ``perform`` broke."""
+    if task.payload["do"] != "prepare":
+        work = _read(tx, task)
+        if work is not None:
+            _settle(tx, task, work, INTERNAL_ERROR, now)
+            return
+    if not _put_off(tx, task, now):
+        backfills.give_up(tx, task.payload["backfill"], INTERNAL_ERROR, now)
+
+
+def _read(tx: Transaction, task: Task) -> _Work | None:
+    """Return what a task is about, or None where nobody wants it any more."""
+    payload: dict[str, Any] = task.payload
+    source = Registry(task.account, task.region)
+    if payload["do"] != "backfill":
+        destination = Registry(payload["account"], payload["region"])
+        change = Change(source, destination, payload["repository"], payload["digest"], payload["tag"])
+        return _Work(change, payload["do"] == "delete", None)
+    part = backfills.wanted(tx, payload["replication"])
+    if part is None:
+        return None
+    change = Change(source, backfills.destination_of(tx, part), part.repository_name, part.digest, part.tag)
+    return _Work(change, False, part)
+
+
+def _settle(tx: Transaction, task: Task, work: _Work, failure_code: str | None, now: float) -> None:
+    """Record how an attempt ended."""
+    if failure_code is None or failure_code in _FINAL:
+        tx.tasks.delete(task.id)
+        is_over = True
+    else:
+        is_over = not _put_off(tx, task, now)
+    if work.part is not None:
+        if is_over:
+            backfills.finish(tx, work.part, failure_code, now)
+        else:
+            tx.backfills.set_tried(work.part.id)
+    change = work.change
+    image = None if work.is_deletion else _find(tx, change.source, change)[1]
+    if image is not None:
+        status = "COMPLETE" if failure_code is None else "FAILED" if is_over else "IN_PROGRESS"
+        account, region = change.destination.account, change.destination.region
+        shown_code = failure_code if is_over else None
+        tx.replications.put(image.id, account, region, change.tag, status, shown_code)
+
+
+def _put_off(tx: Transaction, task: Task, now: float) -> bool:
+    """Leave a task for later; false where it was tried often enough, and is given up."""
+    if task.attempts >= len(RETRY_DELAYS):
+        tx.tasks.delete(task.id)
+        return False
+    tx.tasks.postpone(task, now + RETRY_DELAYS[task.attempts])
+    return True
+
+
+def _find(tx: Transaction, registry: Registry, change: Change) -> tuple[Repository | None, Image | None]:
+    """Return the repository and the image of a change, as far as a registry has them."""
+    repository = tx.repositories.get(registry.account, registry.region, change.repository_name)
+    return repository, None if repository is None else tx.images.by_digest(repository.id, change.digest)
+
+
+def _copy(tx: Transaction, change: Change, now: float) -> str | None:
+    """Copy an image with what it lists, and the tag if that still is the image's.
+
+    Returns the code of a failure.
+    """
+    origin, image = _find(tx, change.source, change)
+    if origin is None or image is None:
+        return SOURCE_GONE
+    call = unattended(change.destination, now)
+    repository, _ = _find(tx, change.destination, change)
+    if not _may(tx, change, "ecr:ReplicateImage", now):
+        return ACCESS_DENIED
+    if repository is None:
+        if not _may(tx, change, "ecr:CreateRepository", now):
+            return ACCESS_DENIED
+        repository = _create_repository(tx, call, change.repository_name)
+    is_tagged = change.tag is not None and tx.tags.image_id(origin.id, change.tag) == image.id
+    _copy_image(tx, call, origin, image, repository, change.tag if is_tagged else None)
+    return None
+
+
+def _create_repository(tx: Transaction, call: Call, name: str) -> Repository:
+    """Create the repository of a replica, with the default settings: the source's are not copied."""
+    # A repository creation template that applies to REPLICATION gives its settings here.
+    return repositories.create(tx, call, name)
+
+
+def _copy_image(
+    tx: Transaction, call: Call, origin: Repository, image: Image, repository: Repository, tag: str | None
+) -> None:
+    algorithm = image.digest.partition(":")[0]
+    parsed = manifest.parse(tx.images.manifest(image.id), image.media_type, algorithm)
+    for listed in parsed.children:
+        child = tx.images.by_digest(origin.id, listed.digest)
+        if child is not None:
+            _copy_image(tx, call, origin, child, repository, None)
+    layers = tx.layers.present(origin.id, {blob.digest for blob in parsed.blobs})
+    for digest, size in layers.items():
+        tx.layers.insert(repository.id, digest, size, call.now)
+    # A tag that is immutable where it is stays, and the image comes without it (user guide).
+    for name in (tag, None):
+        try:
+            images.put(tx, call, repository.name, parsed, name, check_layers=False, replicated=True)
+        except errors.ImageTagAlreadyExistsException:
+            continue
+        except errors.ImageAlreadyExistsException:
+            pass
+        return
+
+
+def _delete(tx: Transaction, change: Change, now: float) -> str | None:
+    """Delete a replica, or take its tag away. Returns the code of a failure."""
+    origin, image = _find(tx, change.source, change)
+    if origin and image and (change.tag is None or tx.tags.image_id(origin.id, change.tag) == image.id):
+        # It was pushed again since.
+        return None
+    repository, replica = _find(tx, change.destination, change)
+    if repository is None or replica is None:
+        return None
+    if not _may(tx, change, "ecr:ReplicateImage", now):
+        return ACCESS_DENIED
+    call = unattended(change.destination, now)
+    if change.tag is not None:
+        if tx.tags.image_id(repository.id, change.tag) == replica.id:
+            images.remove_tag(tx, call, repository, replica, change.tag, replicated=True)
+    elif tx.images.referring_indexes(repository.id, replica.digest):
+        return REFERENCED
+    else:
+        images.remove(tx, call, repository, replica, replicated=True)
+    return None
+
+
+def _may(tx: Transaction, change: Change, action: str, now: float) -> bool:
+    """Tell whether the destination lets the source's account do something to the repository.
+
+    Replication gives no aws:SourceAccount or aws:SourceArn to the conditions of its policy.
+    """
+    destination = change.destination
+    text = tx.registry_values.get(destination.account, destination.region, "policy")
+    request = iam.Request(
+        principal=change.source.root_arn,
+        action=action,
+        resource=destination.repository_arn(change.repository_name),
+        account=destination.account,
+        keys={
+            "aws:PrincipalArn": change.source.root_arn,
+            "aws:PrincipalAccount": change.source.account,
+            "aws:CurrentTime": format_time(now),
+            "aws:EpochTime": str(int(now)),
+            "aws:SecureTransport": "true",
+        },
+    )
+    return iam.evaluate(request, iam.parse("registry", text) if text else ()).allowed
+
+
+def describe(
+    tx: Transaction, call: Call, repository_name: str, image_id: ImageId
+) -> tuple[Image, list[ReplicationState]]:
+    """Return an image, and how it stands with each destination that a push of it went to.
+
+    Raises RepositoryNotFound-, ImageNotFound- and InvalidParameterException.
+    """
+    image = images.describe(tx, call, repository_name, [image_id])[0].image
+    states: dict[tuple[str, str], ReplicationState] = {}
+    for state in tx.replications.of_image(image.id):
+        known = states.setdefault((state.account, state.region), state)
+        if _PROGRESS.index(state.status) < _PROGRESS.index(known.status):
+            states[state.account, state.region] = state
+    return image, list(states.values())
