@@ -34,6 +34,8 @@ from ecr_emulator.identity import credentials
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
+from ecr_emulator.scanners.base import ScannerSetupError
+from ecr_emulator.scanners.selection import ChosenScanner
 from ecr_emulator.settings import MEMORY, Settings
 
 _logger = logging.getLogger(__name__)
@@ -168,6 +170,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except credentials.CredentialsError as error:
         raise StartError(str(error)) from None
     try:
+        scanner = ChosenScanner(settings)
+    except ScannerSetupError as error:
+        raise StartError(str(error)) from None
+    try:
         blobs = FilesystemBlobs(folder, durable=durable)
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
     except SchemaTooNewError as error:
@@ -184,6 +190,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             secrets=secrets,
             upstreams=HttpUpstreams(settings.upstreams),
             principals=principals,
+            scanner=scanner,
         )
         await layers.discard_abandoned(emulator)
     except Exception as error:

@@ -65,6 +65,17 @@ class Settings:
         ),
     )
     secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
+    vulnerability_database: str = _setting(
+        "", "folder of advisories in the OSV format, in which image scans look packages up"
+    )
+    scan_command: str = _setting(
+        "",
+        "command that scans an image instead, with Trivy's or Grype's JSON on its standard output; "
+        "{layout} stands for the folder with the image, an OCI image layout",
+    )
+    scan_findings: str = _setting("", "JSON file with what scans of certain images are to find")
+    scan_timeout: int = _setting(300, "seconds that a scan may take")
+    scan_max_size: int = _setting(8192, "MiB of an image, decompressed, up to which it is scanned")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
     log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))
@@ -80,6 +91,9 @@ class Settings:
                 raise SettingsError(f"{setting.name} must be one of {', '.join(choices)}, not {value!r}")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
+        for name in ("scan_timeout", "scan_max_size"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise SettingsError(f"account_id must be 12 digits, not {self.account_id!r}")
         if not re.fullmatch(r"[0-9a-z-]{2,25}", self.region):

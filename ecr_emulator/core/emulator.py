@@ -1,4 +1,4 @@
-"""What a running server holds: settings, stores, clock, key, upstreams, and the principals it knows."""
+"""What a running server holds: settings, stores, clock, key, upstreams, scanner, and known principals."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
 from ecr_emulator.metadata.store import MetadataStore
+from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
 
 
@@ -28,4 +29,5 @@ class Emulator:
     upstreams: Upstreams
     principals: Mapping[str, str]
     """ARNs of the principals that access key ids belong to, as far as they are known."""
+    scanner: Scanner
     flights: Flights = field(default_factory=Flights)

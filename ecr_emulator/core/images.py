@@ -8,13 +8,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ecr_emulator.blobs.base import is_digest
-from ecr_emulator.core import deletions, errors, pull_time_exclusions, pushes, repositories, templates
+from ecr_emulator.core import (
+    deletions,
+    errors,
+    pull_time_exclusions,
+    pushes,
+    repositories,
+    scanning,
+    templates,
+)
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
 from ecr_emulator.core.pushes import Push
+from ecr_emulator.core.scanning import ShownScan
 from ecr_emulator.metadata.images import Image, ImageFilter, ReferrerFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -51,10 +60,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class TaggedImage:
-    """An image with the names of all its tags."""
+    """An image with the names of all its tags, and its last scan where that was asked for too."""
 
     image: Image
     tags: list[str]
+    scan: ShownScan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,11 +440,8 @@ def describe(
     InvalidParameterException for an id with neither digest nor tag.
     """
     repository = repositories.find(tx, call, repository_name)
-    images: dict[int, Image] = {}
-    for image_id in image_ids:
-        image = resolve(tx, repository, image_id)
-        images[image.id] = image
-    return _with_tags(tx, images.values())
+    images = {image.id: image for image in (resolve(tx, repository, image_id) for image_id in image_ids)}
+    return _described(tx, call, repository, images.values())
 
 
 def describe_page(
@@ -445,12 +452,15 @@ def describe_page(
     Raises RepositoryNotFoundException.
     """
     repository = repositories.find(tx, call, repository_name)
-    return _with_tags(tx, tx.images.page(repository.id, wanted, after, limit))
+    return _described(tx, call, repository, tx.images.page(repository.id, wanted, after, limit))
 
 
-def _with_tags(tx: Transaction, images: Collection[Image]) -> list[TaggedImage]:
+def _described(
+    tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
+) -> list[TaggedImage]:
     names = tx.tags.of_images([image.id for image in images])
-    return [TaggedImage(image, names[image.id]) for image in images]
+    scans = scanning.of_images(tx, call, repository, images)
+    return [TaggedImage(image, names[image.id], scans.get(image.id)) for image in images]
 
 
 def list_page(

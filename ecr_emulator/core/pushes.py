@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecr_emulator.core import replication, signing
+from ecr_emulator.core import replication, scanning, signing
 from ecr_emulator.core.call import Call
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
@@ -31,7 +31,7 @@ class Push:
 
 Subscriber = Callable[[Transaction, Call, Push], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_push, signing.leave_tasks)
+SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_push, signing.leave_tasks, scanning.on_push)
 
 
 def announce(tx: Transaction, call: Call, push: Push) -> None:

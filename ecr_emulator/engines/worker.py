@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle, pull_through, replication, signing
+from ecr_emulator.engines import Engine, archive, lifecycle, pull_through, replication, scans, signing
 
 _logger = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ ENGINES: tuple[Engine, ...] = (
     replication.ENGINE,
     pull_through.ENGINE,
     signing.ENGINE,
+    scans.ENGINE,
 )
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
@@ -42,8 +43,10 @@ class Worker:
             return await engine.run_now(self._emulator)
 
     async def run_forever(self) -> None:
-        """Let each engine do what is due, none waiting for another, until this is cancelled."""
-        await asyncio.gather(*(self._run_forever(engine) for engine in self._engines.values()))
+        """Let each engine do what is due, whatever time another takes, until this is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for engine in self._engines.values():
+                group.create_task(self._run_forever(engine))
 
     async def _run_forever(self, engine: Engine) -> None:
         while True:

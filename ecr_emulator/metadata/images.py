@@ -89,6 +89,11 @@ class Images:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def by_id(self, image_id: int) -> Image | None:
+        """Return the image with an id."""
+        row = self._database.one("SELECT * FROM images WHERE id = :id", id=image_id)
+        return None if row is None else _image(row)
+
     def by_digest(self, repository_id: int, digest: str) -> Image | None:
         """Return the image with a digest."""
         row = self._database.one(

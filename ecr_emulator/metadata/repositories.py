@@ -135,6 +135,14 @@ class Repositories:
             exclusions=json.dumps(list(exclusions)),
         )
 
+    def set_scan_on_push(self, repository_id: int, scan_on_push: bool) -> None:
+        """Set whether the repository's own setting has images scanned when they are pushed."""
+        self._database.run(
+            "UPDATE repositories SET scan_on_push = :scan_on_push WHERE id = :id",
+            id=repository_id,
+            scan_on_push=scan_on_push,
+        )
+
     def set_policy(self, repository_id: int, text: str | None) -> None:
         """Set the repository policy, or remove it."""
         self._database.run(

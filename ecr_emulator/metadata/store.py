@@ -19,6 +19,7 @@ from ecr_emulator.metadata.pull_time_exclusions import PullTimeExclusions
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.replication import Replications
 from ecr_emulator.metadata.repositories import Repositories
+from ecr_emulator.metadata.scans import Scans
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.signing import SigningStatuses
 from ecr_emulator.metadata.tags import Tags
@@ -52,6 +53,7 @@ class Transaction:
         self.tags = Tags(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
+        self.scans = Scans(database)
         self.registry_values = RegistryValues(database)
         self.pull_time_exclusions = PullTimeExclusions(database)
         self.tasks = Tasks(database)

@@ -26,6 +26,8 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
         ({"port": -1}, "port must be between 0 and 65535, not -1"),
         ({"port": "80"}, "port must be of type int, not '80'"),
         ({"port": True}, "port must be of type int, not True"),
+        ({"scan_timeout": 0}, "scan_timeout must be at least 1, not 0"),
+        ({"scan_max_size": -1}, "scan_max_size must be at least 1, not -1"),
         ({"account_id": "123"}, "account_id must be 12 digits, not '123'"),
         ({"region": "EU"}, "region must be 2 to 25 lower-case letters, digits and hyphens, not 'EU'"),
         ({"auth": "maybe"}, "auth must be one of off, token, not 'maybe'"),

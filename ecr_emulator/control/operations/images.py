@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations.scanning import scan_status, scan_summary
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
 from ecr_emulator.core import archive, errors, images, manifest, pulls
 from ecr_emulator.core.call import Call
@@ -155,6 +156,8 @@ def _detail(call: Call, repository_name: str, entry: TaggedImage) -> Output:
         "artifactMediaType": image.artifact_type,
         "lastRecordedPullTime": image.last_pulled_at,
         "subjectManifestDigest": image.subject_digest,
+        "imageScanStatus": entry.scan and scan_status(entry.scan),
+        "imageScanFindingsSummary": entry.scan and scan_summary(entry.scan),
         "imageStatus": image.status,
         "lastArchivedAt": image.last_archived_at,
         "lastActivatedAt": image.last_activated_at,

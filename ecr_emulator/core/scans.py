@@ -1,0 +1,306 @@
+"""Scans of images: starting them, performing them, and showing what they found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ecr_emulator.blobs.base import BlobFile
+from ecr_emulator.core import errors, images, manifest, repositories, scanning
+from ecr_emulator.core.call import Call
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.images import ImageId, TaggedImage
+from ecr_emulator.core.registry import Registry
+from ecr_emulator.core.scanning import BASIC, CONTINUOUS_SCAN, ENHANCED, MANUAL, ShownScan
+from ecr_emulator.metadata.images import Image, ImageFilter
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.scans import Scan, StoredFinding
+from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.tasks import Task
+from ecr_emulator.scanners.base import (
+    FAILED,
+    SEVERITIES,
+    UNSUPPORTED_IMAGE,
+    Cvss,
+    Finding,
+    Report,
+    ScannedBlob,
+    ScannedImage,
+)
+
+_logger = logging.getLogger(__name__)
+
+# Seconds until an image is scanned again that is scanned continuously.
+RESCAN_INTERVAL = 24 * 3600.0
+# Repositories, and images of one, that one transaction looks at.
+_PAGE_SIZE = 100
+# Bytes of a configuration that are read for the image's architecture.
+_MAX_CONFIG = 4 << 20
+
+# What ECR says of an image that it does not know the operating system of.
+_UNSUPPORTED = "UnsupportedImageError: The operating system and/or package manager are not supported."
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedFinding:
+    """A finding, its position in the list from 1 on, and when it was first made (seconds since 1970)."""
+
+    position: int
+    first_observed_at: float
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFindings:
+    """An image, its scan, and a page of what it found."""
+
+    image: TaggedImage
+    shown: ShownScan
+    findings: list[ObservedFinding]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """A scan that is to be performed."""
+
+    scan: Scan
+    repository: Repository
+    image: TaggedImage
+    content: bytes
+
+
+def start(tx: Transaction, call: Call, repository_name: str, image_id: ImageId) -> Image:
+    """Start a basic scan and return the image.
+
+    Raises RepositoryNotFoundException, InvalidParameterException, ImageNotFoundException,
+    UnsupportedImageTypeException, ImageArchivedException, ValidationException while the registry has
+    enhanced scanning, and LimitExceededException where the image had its scan of the day.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    image = images.resolve(tx, repository, image_id)
+    if scanning.configuration(tx, call.registry).scan_type == ENHANCED:
+        raise errors.ValidationException("This feature is disabled")
+    if not scanning.is_scannable(image):
+        # ECR names the index's own media type, or what kind of artifact it is.
+        media_type = image.artifact_type or image.media_type
+        raise errors.UnsupportedImageTypeException(
+            f"An artifact with media type '{media_type}' cannot be scanned. For more information, see the "
+            "Amazon ECR documentation."
+        )
+    if image.status != "ACTIVE":
+        raise errors.ImageArchivedException(
+            f"The image with imageId {image_id} within the repository with name '{repository.name}' in the "
+            f"registry with id '{repository.account}' is archived and cannot be scanned"
+        )
+    last = tx.scans.get(image.id, BASIC)
+    if last is not None and scanning.is_within_quota(last, call.now):
+        raise errors.LimitExceededException("The scan quota per image has been exceeded. Wait and try again.")
+    scanning.request(tx, image, BASIC, call.now)
+    return image
+
+
+def describe(
+    tx: Transaction, call: Call, repository_name: str, image_id: ImageId, after: int, limit: int
+) -> ScanFindings:
+    """Return an image's scan of the registry's scan type, and its findings past a position.
+
+    Raises RepositoryNotFoundException, InvalidParameterException, ImageNotFoundException and
+    ScanNotFoundException.
+    """
+    repository = repositories.find(tx, call, repository_name)
+    image = images.resolve(tx, repository, image_id)
+    shown = scanning.of_images(tx, call, repository, [image]).get(image.id)
+    if shown is None:
+        # This message, unlike others, quotes the half that was not given.
+        raise errors.ScanNotFoundException(
+            f"Image scan does not exist for the image with '{{imageDigest:'{image_id.digest or 'null'}', "
+            f"imageTag:'{image_id.tag or 'null'}'}}' in the repository with name '{repository.name}' in the "
+            f"registry with id '{repository.account}'"
+        )
+    found: list[StoredFinding] = []
+    if shown.has_findings:
+        found = tx.scans.findings(image.id, shown.scan.scan_type, after, limit)
+    return ScanFindings(
+        TaggedImage(image, tx.tags.of_image(image.id)),
+        shown,
+        [
+            ObservedFinding(stored.position, stored.first_observed_at, _finding(stored.content))
+            for stored in found
+        ],
+    )
+
+
+def _finding(content: dict[str, Any]) -> Finding:
+    return Finding(
+        **{
+            **content,
+            "cvss": tuple(Cvss(**score) for score in content["cvss"]),
+            "references": tuple(content["references"]),
+            "related": tuple(content["related"]),
+        }
+    )
+
+
+async def perform(emulator: Emulator, scan: Scan) -> None:
+    """Perform a scan that is due."""
+    job = await emulator.metadata.write(_take, scan)
+    if job is None:
+        return
+    try:
+        architecture, report = await _scan(emulator, job)
+    except Exception:
+        _logger.exception("scan failed", extra={"operation": scanning.ENGINE})
+        architecture, report = None, Report(FAILED, "The scan has failed.")
+    await emulator.metadata.write(_record, job, report, architecture, emulator.clock.now())
+
+
+def _take(tx: Transaction, scan: Scan) -> ScanJob | None:
+    """Return what is to be scanned; another time around only what still is scanned continuously."""
+    image = tx.images.by_id(scan.image_id)
+    repository = None if image is None else tx.repositories.by_id(image.repository_id)
+    if image is None or repository is None:
+        # It went, and the scan with it.
+        return None
+    if scan.completed_at is not None and not _is_continuous(tx, scan, repository, image):
+        tx.scans.schedule(scan, None)
+        return None
+    return ScanJob(
+        scan, repository, TaggedImage(image, tx.tags.of_image(image.id)), tx.images.manifest(image.id)
+    )
+
+
+def _is_continuous(tx: Transaction, scan: Scan, repository: Repository, image: Image) -> bool:
+    current = scanning.configuration(tx, Registry(repository.account, repository.region))
+    return (
+        scan.scan_type == current.scan_type
+        and current.of_repository(repository).frequency == CONTINUOUS_SCAN
+        and image.status == "ACTIVE"
+    )
+
+
+async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
+    """Return the image's architecture and what its scan comes to."""
+    image = job.image.image
+    parsed = manifest.parse(job.content, image.media_type, image.digest.partition(":")[0])
+    wanted = [parsed.config, *parsed.layers] if parsed.config else list(parsed.layers)
+    files: dict[str, BlobFile] = {}
+    for blob in wanted:
+        file = await emulator.blobs.open(blob.digest)
+        if file is None:
+            return None, Report(FAILED, f"The layer with digest '{blob.digest}' is missing.")
+        files[blob.digest] = file
+    config, *layers = (ScannedBlob(blob.digest, files[blob.digest].path) for blob in wanted)
+    report = await emulator.scanner.scan(
+        ScannedImage(
+            repository=job.repository.name,
+            tags=tuple(job.image.tags),
+            digest=image.digest,
+            media_type=image.media_type,
+            manifest=job.content,
+            config=config,
+            layers=tuple(layers),
+            languages=job.scan.scan_type == ENHANCED,
+        )
+    )
+    return await asyncio.to_thread(_architecture, config), report
+
+
+def _architecture(config: ScannedBlob) -> str | None:
+    try:
+        with config.path.open("rb") as file:
+            value = json.loads(file.read(_MAX_CONFIG))["architecture"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | None, now: float) -> None:
+    """Keep what a scan came to, and when it is to be done again where scanning is continuous."""
+    scan, image = job.scan, job.image.image
+    status, description = _outcome(report, scan.scan_type)
+    findings = sorted(report.findings, key=_rank)
+    again = _is_continuous(tx, scan, job.repository, image) and scanning.is_eligible(image, now)
+    wanted = tx.scans.complete(
+        scan,
+        status=status,
+        description=description,
+        completed_at=now,
+        due_at=now + RESCAN_INTERVAL if again else None,
+        source_updated_at=report.source_updated_at,
+        severity_counts=_counts(findings),
+        platform=report.platform,
+        architecture=architecture,
+    )
+    if not wanted:
+        return
+    before = tx.scans.first_observations(image.id, scan.scan_type)
+    stored = [
+        StoredFinding(position, identity, before.get(identity, now), asdict(finding))
+        for position, finding in enumerate(findings, 1)
+        if (identity := _identity(finding))
+    ]
+    tx.scans.replace_findings(image.id, scan.scan_type, stored)
+
+
+def _outcome(report: Report, scan_type: str) -> tuple[str, str]:
+    """Return status and description; basic scanning has FAILED for what enhanced calls unsupported."""
+    if report.status == UNSUPPORTED_IMAGE:
+        description = report.description or _UNSUPPORTED
+        return (FAILED if scan_type == BASIC else UNSUPPORTED_IMAGE), description
+    return report.status, report.description
+
+
+def _counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """Return the numbers of findings by severity, the worst first."""
+    counts = Counter(finding.severity for finding in findings)
+    return {severity: counts[severity] for severity in SEVERITIES if counts[severity]}
+
+
+def _rank(finding: Finding) -> tuple[int, str, str, str]:
+    worst_first = SEVERITIES.index(finding.severity)
+    return worst_first, finding.name, finding.package_name, finding.package_version
+
+
+def _identity(finding: Finding) -> str:
+    return " ".join((finding.name, finding.package_name, finding.package_version, finding.package_path or ""))
+
+
+async def take_up(emulator: Emulator, task: Task) -> None:
+    """Have those images scanned that enhanced scanning was turned on for, a few in each transaction."""
+    name = ""
+    while names := await emulator.metadata.read(_repository_names, task, name):
+        for name in names:
+            last: int | None = 0
+            while last is not None:
+                last = await emulator.metadata.write(_take_up_page, task, name, last, emulator.clock.now())
+    await emulator.metadata.write(_end, task)
+
+
+def _repository_names(tx: Transaction, task: Task, after: str) -> list[str]:
+    page = tx.repositories.page(task.account, task.region, after, _PAGE_SIZE)
+    return [repository.name for repository in page]
+
+
+def _end(tx: Transaction, task: Task) -> None:
+    tx.tasks.delete(task.id)
+
+
+def _take_up_page(tx: Transaction, task: Task, name: str, after: int, now: float) -> int | None:
+    """Have a page of a repository's images scanned; return where the next one begins, None for nowhere."""
+    repository = tx.repositories.get(task.account, task.region, name)
+    current = scanning.configuration(tx, Registry(task.account, task.region))
+    if repository is None or current.scan_type != ENHANCED:
+        return None
+    applied = current.of_repository(repository)
+    if applied.frequency == MANUAL:
+        return None
+    page = tx.images.page(repository.id, ImageFilter(status="ACTIVE"), after, _PAGE_SIZE)
+    for image in page:
+        if scanning.is_scannable(image) and now < image.pushed_at + scanning.LOOKS_BACK:
+            scanning.scan_again(tx, image, current, applied, now)
+    return page[-1].id if page else None

@@ -1,0 +1,233 @@
+"""Reports of Trivy and Grype, and findings that the user wrote down."""
+
+import json
+
+import pytest
+
+from ecr_emulator.scanners.base import Cvss, Finding, Report, ScannerSetupError
+from ecr_emulator.scanners.notes import load
+from ecr_emulator.scanners.reports import UnknownReportError, parse
+
+V31 = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
+TRIVY = {
+    "SchemaVersion": 2,
+    "Metadata": {"OS": {"Family": "debian", "Name": "12.5"}},
+    "Results": [
+        {
+            "Target": "layout (debian 12.5)",
+            "Class": "os-pkgs",
+            "Type": "debian",
+            "Vulnerabilities": [
+                {
+                    "VulnerabilityID": "CVE-2023-5363",
+                    "PkgName": "openssl",
+                    "InstalledVersion": "3.0.9-1",
+                    "FixedVersion": "3.0.11-1",
+                    "Layer": {"Digest": "sha256:ab"},
+                    "SeveritySource": "nvd",
+                    "PrimaryURL": "https://avd.aquasec.com/nvd/cve-2023-5363",
+                    "Title": "short",
+                    "Description": "long",
+                    "Severity": "HIGH",
+                    "CVSS": {
+                        "ghsa": {"V3Vector": "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H"},
+                        "nvd": {"V2Vector": "AV:N/AC:L/Au:N/C:P/I:P/A:P", "V3Vector": V31, "V3Score": 9.8},
+                    },
+                    "References": ["https://example.org"],
+                    "PublishedDate": "2023-10-25T18:17:43.613Z",
+                }
+            ],
+        },
+        {
+            "Target": "Python",
+            "Class": "lang-pkgs",
+            "Type": "python-pkg",
+            "Vulnerabilities": [
+                {
+                    "VulnerabilityID": "CVE-2024-22195",
+                    "PkgName": "Jinja2",
+                    "PkgPath": "usr/lib/METADATA",
+                    "InstalledVersion": "3.1.2",
+                    "Severity": "UNKNOWN",
+                }
+            ],
+        },
+        {"Target": "secrets", "Class": "secret"},
+    ],
+}
+GRYPE = {
+    "matches": [
+        {
+            "vulnerability": {
+                "id": "GHSA-h5c8-rqwp-cp95",
+                "dataSource": "https://github.com/advisories/GHSA-h5c8-rqwp-cp95",
+                "namespace": "github:language:python",
+                "severity": "Medium",
+                "description": "of GitHub",
+                "cvss": [{"version": "3.1", "vector": V31, "metrics": {"baseScore": 9.8}}],
+                "fix": {"versions": ["3.1.3"], "state": "fixed"},
+            },
+            "relatedVulnerabilities": [{"id": "CVE-2024-22195", "description": "of NVD"}],
+            "artifact": {
+                "name": "Jinja2",
+                "version": "3.1.2",
+                "type": "python",
+                "locations": [{"path": "/usr/lib/METADATA", "layerID": "sha256:cd"}],
+            },
+        },
+        {
+            "vulnerability": {"id": "CVE-2022-3715", "severity": "Negligible", "fix": {"versions": []}},
+            "artifact": {"name": "bash", "version": "5.2.15-2", "type": "deb"},
+        },
+    ],
+    "distro": {"name": "debian", "version": "12"},
+    "descriptor": {"name": "grype", "db": {"status": {"built": "2024-05-01T01:23:45Z"}}},
+}
+
+
+def test_trivys_report():
+    assert parse(json.dumps(TRIVY).encode()) == Report(
+        "COMPLETE",
+        findings=(
+            Finding(
+                name="CVE-2023-5363",
+                severity="HIGH",
+                package_name="openssl",
+                package_version="3.0.9-1",
+                description="long",
+                uri="https://avd.aquasec.com/nvd/cve-2023-5363",
+                package_layer="sha256:ab",
+                fixed_in="3.0.11-1",
+                cvss=(
+                    Cvss("3.1", V31, 9.8, "NVD"),
+                    Cvss("2.0", "AV:N/AC:L/Au:N/C:P/I:P/A:P", 7.5, "NVD"),
+                    Cvss("3.1", "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H", 8.1, "GHSA"),
+                ),
+                references=("https://example.org",),
+                source="nvd",
+                vendor_severity="HIGH",
+                vendor_created_at=1698257863.613,
+            ),
+            Finding(
+                name="CVE-2024-22195",
+                severity="UNDEFINED",
+                package_name="Jinja2",
+                package_version="3.1.2",
+                package_manager="PYTHONPKG",
+                package_path="usr/lib/METADATA",
+                vendor_severity="UNKNOWN",
+            ),
+        ),
+        platform="DEBIAN_12_5",
+    )
+
+
+def test_grypes_report():
+    assert parse(json.dumps(GRYPE).encode()) == Report(
+        "COMPLETE",
+        findings=(
+            Finding(
+                name="CVE-2024-22195",
+                severity="MEDIUM",
+                package_name="Jinja2",
+                package_version="3.1.2",
+                description="of GitHub",
+                uri="https://github.com/advisories/GHSA-h5c8-rqwp-cp95",
+                package_manager="PYTHONPKG",
+                package_path="/usr/lib/METADATA",
+                package_layer="sha256:cd",
+                fixed_in="3.1.3",
+                cvss=(Cvss("3.1", V31, 9.8, "NVD"),),
+                related=("GHSA-h5c8-rqwp-cp95",),
+                source="github:language:python",
+                vendor_severity="Medium",
+            ),
+            Finding(
+                name="CVE-2022-3715",
+                severity="INFORMATIONAL",
+                package_name="bash",
+                package_version="5.2.15-2",
+                vendor_severity="Negligible",
+            ),
+        ),
+        platform="DEBIAN_12",
+        source_updated_at=1714526625.0,
+    )
+
+
+@pytest.mark.parametrize(
+    "document", [{"SchemaVersion": 2}, {"SchemaVersion": 2, "Results": None}, {"matches": []}]
+)
+def test_a_report_without_findings(document):
+    assert parse(json.dumps(document).encode()) == Report("COMPLETE")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"matches": [{}]}',
+        b'{"matches": 1}',
+        b'{"SchemaVersion": 2, "Results": [{"Vulnerabilities": [{}]}]}',
+        b'{"SchemaVersion": 2, "Results": [1]}',
+    ],
+)
+def test_what_is_no_report_is_refused(content):
+    with pytest.raises(UnknownReportError):
+        parse(content)
+
+
+def test_findings_that_are_written_down(tmp_path):
+    finding = {
+        "name": "CVE-2024-0001",
+        "severity": "HIGH",
+        "attributes": [
+            {"key": "package_name", "value": "a"},
+            {"key": "package_version", "value": "1.0"},
+            {"key": "CVSS3_VECTOR", "value": V31},
+        ],
+        "fixedInVersion": "1.1",
+    }
+    file = tmp_path / "findings.json"
+    file.write_text(
+        json.dumps({"app:v1": [finding], "sha256:ab": {"status": "FAILED", "description": "because"}})
+    )
+    assert load(file) == {
+        "app:v1": Report(
+            "COMPLETE",
+            findings=(
+                Finding(
+                    "CVE-2024-0001", "HIGH", "a", "1.0", fixed_in="1.1", cvss=(Cvss("3.1", V31, 9.8, "NVD"),)
+                ),
+            ),
+        ),
+        "sha256:ab": Report("FAILED", "because"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("[]", "AttributeError"),
+        ("{", "JSONDecodeError"),
+        ('{"a:b": 1}', "AttributeError"),
+        ('{"a:b": {"status": "DONE"}}', "status must be one of COMPLETE, FAILED"),
+        ('{"a:b": [{"name": "x"}]}', "KeyError: 'severity'"),
+        ('{"a:b": [{"name": "x", "severity": "BAD"}]}', "severity must be one of CRITICAL, HIGH"),
+        ('{"a:b": [{"name": "x", "severity": "LOW", "sevrity": 1}]}', "unknown members: sevrity"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path, document, message):
+    file = tmp_path / "findings.json"
+    file.write_text(document)
+    with pytest.raises(ScannerSetupError, match=message):
+        load(file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ScannerSetupError, match="can't read the scan findings"):
+        load(tmp_path / "absent.json")
