@@ -431,8 +431,8 @@ def test_an_archived_image_can_not_be_scanned(server, ecr, repository):
     archive(ecr)
     assert refusal(ecr, "start_image_scan", **REGISTRY, imageId={"imageTag": "v1"}) == (
         "ImageArchivedException",
-        "The image with imageId {imageDigest:null, imageTag:'v1'} within the repository with name 'app' in "
-        "the registry with id '000000000000' is archived and cannot be scanned",
+        "The image with imageId {imageDigest:'null', imageTag:'v1'} within the repository with name 'app' "
+        "in the registry with id '000000000000' is archived and cannot be scanned",
     )
     assert run_scans(server) == 0
 
