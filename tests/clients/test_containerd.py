@@ -162,9 +162,7 @@ def test_mirror_is_told_which_registry_it_stands_for(ctr, new_image, push, serve
         api.delete_repository(repositoryName=name, force=True)
 
 
-def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    ctr, new_image, token_server, token_password
-):
+def test_server_that_asks_for_a_token_takes_it_and_nothing_less(ctr, new_image, token_server, token_password):
     ref = f"{token_server.registry}/app:containerd"
     new_image(ref, "for those who log in")
     assert "401 Unauthorized" in ctr.fail("images", "push", "--plain-http", ref)

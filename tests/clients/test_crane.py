@@ -84,11 +84,19 @@ def test_appended_layer_and_changed_configuration_are_images_beside_the_first(
         tar.add(tmp_path / "file", "appended")
     appended = pushed_digest(
         crane.run(
-            "append", "-b", f"{repository.uri}:base", "-f", tmp_path / "more.tar", "-t", f"{repository.uri}:more"
+            "append",
+            "-b",
+            f"{repository.uri}:base",
+            "-f",
+            tmp_path / "more.tar",
+            "-t",
+            f"{repository.uri}:more",
         )
     )
     changed = pushed_digest(
-        crane.run("mutate", f"{repository.uri}:base", "--label", "team=shop", "-t", f"{repository.uri}:labelled")
+        crane.run(
+            "mutate", f"{repository.uri}:base", "--label", "team=shop", "-t", f"{repository.uri}:labelled"
+        )
     )
     images = images_in(repository.name)
     assert {digest: image["imageTags"] for digest, image in images.items()} == {
@@ -110,9 +118,7 @@ def test_appended_layer_and_changed_configuration_are_images_beside_the_first(
 def test_image_put_by_the_api_is_found_by_its_new_tag(crane, push, repository, ecr, manifest_of):
     digest = push(f"{repository.uri}:v1")
     [image] = ecr.batch_get_image(repositoryName=repository.name, imageIds=[{"imageTag": "v1"}])["images"]
-    ecr.put_image(
-        repositoryName=repository.name, imageManifest=image["imageManifest"], imageTag="by-the-api"
-    )
+    ecr.put_image(repositoryName=repository.name, imageManifest=image["imageManifest"], imageTag="by-the-api")
     assert crane.run("ls", repository.uri).splitlines() == ["by-the-api", "v1"]
     assert crane.run("digest", f"{repository.uri}:by-the-api") == digest
     crane.run("tag", f"{repository.uri}:v1", "by-crane")
@@ -151,9 +157,7 @@ def test_all_tags_are_copied_to_a_repository_named_like_a_part_of_the_api(
 def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(crane, new_layout, server):
     folder, _ = new_layout("lost")
     said = crane.fail("push", folder, f"{server.registry}/no/such:v1")
-    assert (
-        "NAME_UNKNOWN: The repository with name 'no/such' does not exist in the registry with id" in said
-    )
+    assert "NAME_UNKNOWN: The repository with name 'no/such' does not exist in the registry with id" in said
 
 
 def test_immutable_tag_stays_where_it_is(crane, push, new_layout, make_repository, tags_in):

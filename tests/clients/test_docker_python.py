@@ -70,7 +70,9 @@ def test_registry_data_is_that_of_the_api(engine, build, ecr, repository, images
     data = engine.images.get_registry_data(ref, auth_config=auth)
     assert data.id == digest
     assert data.has_platform("linux/amd64")
-    assert images_in(repository.name)[digest]["imageManifestMediaType"] == data.attrs["Descriptor"]["mediaType"]
+    assert (
+        images_in(repository.name)[digest]["imageManifestMediaType"] == data.attrs["Descriptor"]["mediaType"]
+    )
 
 
 def test_image_deleted_by_the_api_is_not_found(engine, build, ecr, repository):

@@ -122,7 +122,9 @@ def test_artifact_put_by_the_api_is_discovered(oras, push, discover, files, repo
         "artifactType": SBOM,
         "config": layer,
         "layers": [layer],
-        "subject": json.loads(oras.run("manifest", "fetch", "--plain-http", "--descriptor", f"{repository.uri}:v1")),
+        "subject": json.loads(
+            oras.run("manifest", "fetch", "--plain-http", "--descriptor", f"{repository.uri}:v1")
+        ),
     }
     put = ecr.put_image(repositoryName=repository.name, imageManifest=json.dumps(manifest))["image"]
     assert discover(f"{repository.uri}@{subject}") == {put["imageId"]["imageDigest"]: SBOM}

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import logging
-
 import oras.client
-import oras.logger
-import oras.provider
 import pytest
 
 SBOM = "application/spdx+json"
@@ -15,14 +10,14 @@ SBOM = "application/spdx+json"
 
 @pytest.fixture
 def make_oras(monkeypatch):
-    """Gives clients, with credentials or without, that know of no others and say what goes wrong."""
+    """Gives clients with a password, which go to the server whatever proxy is set for others."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     made = []
 
-    def make(server, password=None):
+    def make(server, password):
         client = oras.client.OrasClient(hostname=server.registry, insecure=True, auth_backend="basic")
         made.append(client)
-        client.auth.set_basic_auth("AWS", password or "")
+        client.auth.set_basic_auth("AWS", password)
         return client
 
     yield make
@@ -103,17 +98,16 @@ def test_delete_is_refused_as_ecr_refuses_it_and_nothing_is_gone(client, file, r
     assert tags_in(repository.name) == before
 
 
-def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(client, file, server, caplog):
-    with pytest.raises(ValueError, match="Not Found"):
+def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(client, file, server):
+    with pytest.raises(ValueError, match="The repository with name 'no/such' does not exist in the registry"):
         client.push(files=[f"{file}:text/plain"], target=f"{server.registry}/no/such:v1")
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    make_oras, file, token_server, token_password, tmp_path, monkeypatch
+    make_oras, file, token_server, token_password, tmp_path
 ):
-    monkeypatch.setattr("time.sleep", lambda _: None)
     ref = f"{token_server.registry}/app:oras-python"
-    with pytest.raises(ValueError, match="Unauthorized"):
+    with pytest.raises(ValueError, match="UNAUTHORIZED"):
         make_oras(token_server, "wrong").push(files=[f"{file}:text/plain"], target=ref)
     client = make_oras(token_server, token_password)
     client.push(files=[f"{file}:text/plain"], target=ref)
