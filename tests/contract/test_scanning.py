@@ -756,6 +756,29 @@ def test_a_command_that_is_not_there_fails_the_scan():
         assert "/no/such/scanner can't be run" in findings_of(ecr)["imageScanStatus"]["description"]
 
 
+def test_a_server_that_stops_ends_the_command_and_leaves_the_scan(tmp_path):
+    started = tmp_path / "started"
+    sleeping = f"import os, time\nopen({str(started)!r}, 'x').write(str(os.getpid()))\ntime.sleep(600)"
+    kept = Settings(
+        data_dir=str(tmp_path / "data"), port=0, scan_command=f"{script(tmp_path, sleeping)} {{layout}}"
+    )
+    with BackgroundServer(kept) as running:
+        ecr = client_of(running)
+        ecr.create_repository(repositoryName="app", imageScanningConfiguration={"scanOnPush": True})
+        push(ecr, layer(DEBIAN))
+        deadline = time.monotonic() + 30
+        while not (started.exists() and started.read_text()):
+            assert time.monotonic() < deadline, "the scan did not begin"
+            time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+    again = Settings(data_dir=kept.data_dir, port=0, engines="off")
+    with BackgroundServer(again) as running:
+        assert findings_of(client_of(running))["imageScanStatus"] == {"status": "IN_PROGRESS"}
+        assert run_scans(running) == 1
+        assert findings_of(client_of(running))["imageScanStatus"]["status"] == "COMPLETE"
+
+
 def test_findings_that_are_written_down_are_found(tmp_path):
     noted = tmp_path / "findings.json"
     finding = {"name": "CVE-2024-0001", "severity": "CRITICAL", "description": "as written"}
