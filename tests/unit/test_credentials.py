@@ -36,8 +36,8 @@ def test_without_a_file_nobody_is_known():
 )
 def test_an_access_key_id_belongs_to_a_principal(written, arn):
     assert load(written(f'[AKIA1]\narn = "{arn}"\n["444455556666"]\narn = "{arn}"\n')) == {
-        "AKIA1": arn,
-        "444455556666": arn,
+        "AKIA1": AccessKey(arn),
+        "444455556666": AccessKey(arn),
     }
 
 
