@@ -49,9 +49,8 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         given = model.decode_input(operation, _parse(body))
         registry = Registry(given.get("registryId", caller.registry.account), caller.registry.region)
         call = new_call(emulator, request, registry, caller.arn)
-        guard = Guard(emulator.metadata, call, accesses_of(operation, call, given))
-        output = await perform(replace(emulator, metadata=guard), call, given)
-        await guard.settle()
+        async with Guard(emulator.metadata, call, accesses_of(operation, call, given)) as metadata:
+            output = await perform(replace(emulator, metadata=metadata), call, given)
         encoded = model.encode_output(operation, output)
     except errors.EcrError as error:
         return _error_response(error, request_id)

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ecr_emulator.core import errors, iam, registry_policy
 from ecr_emulator.core.call import Call
@@ -127,7 +127,8 @@ def _request(call: Call, access: Access, resource_tags: Mapping[str, str]) -> ia
 class Guard:
     """The metadata of one request: its first transaction begins with the decision on the request.
 
-    So what is decided on is what is then read or written, and a decision costs no transaction.
+    So what is decided on is what is then read or written, and a decision costs no transaction. At the
+    latest it is made at the end of the block that the guard is for, and comes before other errors.
     """
 
     def __init__(self, metadata: MetadataStore, call: Call, accesses: Iterable[Access]) -> None:
@@ -136,9 +137,11 @@ class Guard:
         self._accesses = tuple(accesses)
         self._is_settled = False
 
-    async def settle(self) -> None:
-        """Decide if no transaction has. Raises AccessDeniedException."""
-        if not self._is_settled:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if not self._is_settled and (error is None or isinstance(error, Exception)):
             await self.read(lambda _tx: None)
 
     async def read(

@@ -87,10 +87,11 @@ def verify(request: Request, access_keys: Mapping[str, AccessKey], now: float) -
     if content_hash is not None and content_hash != hashlib.sha256(request.body).hexdigest():
         raise _mismatch()
     try:
-        expected = _sign(request, authorization, access_key.secret or "")
+        "".join(request.headers.values()).encode()
     except UnicodeEncodeError:
-        # Headers that are no text.
+        # Bytes that are no text, which no client signs.
         raise _mismatch() from None
+    expected = _sign(request, authorization, access_key.secret or "")
     if not access_key.secret or not _equal(expected, authorization.signature):
         raise _mismatch()
     return Signature(authorization.key, authorization.region)

@@ -78,10 +78,8 @@ async def _answer(emulator: Emulator, request: web.Request) -> web.StreamRespons
     handler = handlers.get(request.method)
     if handler is None:
         raise _unsupported(list(handlers))
-    guard = Guard(emulator.metadata, call, accesses_of(noun, request, call, name))
-    response = await handler(Context(replace(emulator, metadata=guard), request, call, name, reference))
-    await guard.settle()
-    return response
+    async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as metadata:
+        return await handler(Context(replace(emulator, metadata=metadata), request, call, name, reference))
 
 
 def _parse(path: str) -> tuple[str, str, str]:
