@@ -23,7 +23,7 @@ _ACTIONS = {
     ("manifest", "PUT"): "ecr:PutImage",
     ("manifest", "DELETE"): "ecr:BatchDeleteImage",
     ("tags", "GET"): "ecr:ListImages",
-    ("referrers", "GET"): "ecr:ListImageReferrers",
+    ("referrers", "GET"): "ecr:BatchGetImage",
     ("catalog", "GET"): "ecr:DescribeRepositories",
 }
 

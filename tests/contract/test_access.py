@@ -191,7 +191,7 @@ def test_a_pull_needs_the_permissions_of_a_pull(known, owner):
         ("manifests/v1", "ecr:BatchGetImage"),
         (f"blobs/{blob}", "ecr:GetDownloadUrlForLayer"),
         ("tags/list", "ecr:ListImages"),
-        (f"referrers/{blob}", "ecr:ListImageReferrers"),
+        (f"referrers/{blob}", "ecr:BatchGetImage"),
     ):
         answer = pusher.get(f"/v2/app/{path}")
         assert (answer.error, answer.message) == ((403, "DENIED"), denied(arn, action))
