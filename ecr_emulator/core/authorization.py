@@ -56,11 +56,10 @@ def decide(tx: Transaction, call: Call, access: Access, *, repository_policy: st
     A caller whose identity nobody knows is taken for one who may do everything, also in other accounts,
     but for what a policy explicitly denies.
     """
-    repository = None
     registry, identity = access.registry, call.identity
-    registry_text = None
+    repository, registry_text = None, None
     if access.action not in _WITHOUT_RESOURCE:
-        registry_text = registry_policy.find(tx, registry)
+        registry_text = registry_policy.find_for(tx, call, registry, access.action)
         if access.repository is not None:
             repository = tx.repositories.policy(registry.account, registry.region, access.repository)
             if repository_policy is None and repository is not None:

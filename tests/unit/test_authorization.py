@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ecr_emulator.control.operations import functions
-from ecr_emulator.core import authorization, errors, iam, registry_policy, repositories
+from ecr_emulator.core import account_settings, authorization, errors, iam, registry_policy, repositories
 from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard, authorize, decide, may
 from ecr_emulator.core.call import unattended
 from ecr_emulator.core.identities import Identity
@@ -99,6 +99,17 @@ def test_both_policies_of_the_resource_count(tx):
     assert decide(tx, nobody, access()).statement.kind == "repository"
     assert not may(tx, nobody, "ecr:ListImages", "app")
     assert may(tx, nobody, "ecr:ListImages", "other")
+
+
+def test_version_1_of_a_registry_policys_scope_is_about_three_actions(tx):
+    call = unattended(REGISTRY, NOW)
+    set_policies(tx, registry=ALLOW)
+    account_settings.put(tx, call, "REGISTRY_POLICY_SCOPE", "V1")
+    assert not may(tx, caller(), "ecr:ListImages", "app")
+    for action in ("ecr:CreateRepository", "ecr:BatchImportUpstreamImage", "ecr:ReplicateImage"):
+        assert may(tx, caller(), action, "app")
+    account_settings.put(tx, call, "REGISTRY_POLICY_SCOPE", "V2")
+    assert may(tx, caller(), "ecr:ListImages", "app")
 
 
 def test_a_token_is_got_by_the_callers_own_policies(tx):
