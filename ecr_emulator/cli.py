@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Collection
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,8 @@ from typing import NoReturn
 from ecr_emulator import __version__
 from ecr_emulator.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load
 
+# The exit status of an explanation that tells of a denial.
+_DENIED = 3
 _DESCRIPTION = "An AWS-compatible Amazon ECR emulator: the ECR API and an OCI registry over one store."
 _SERVE_EPILOG = f"""\
 Each flag is also an environment variable ({ENVIRONMENT_PREFIX}PORT=5000) and a key of the TOML file
@@ -36,7 +39,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         settings = load(vars(options), os.environ, options.config)
     except SettingsError as error:
         parser.exit(2, f"ecr-emulator: {error}\n")
-    sys.exit(_serve(settings))
+    sys.exit(_explain(settings, options) if options.command == "explain" else _serve(settings))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,17 +53,47 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_SERVE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    _add_settings(serve, [setting.name for setting in fields(Settings)])
+    explain = commands.add_parser(
+        "explain",
+        help="tell whether somebody may do something, and why",
+        description="Tell what the policies in the data folder and in the credentials file say of one "
+        "action, by which statement. The exit status is 0 where it is allowed and 3 where it is denied.",
+    )
+    explain.add_argument("--principal", required=True, metavar="ARN", help="who calls")
+    explain.add_argument("--action", required=True, help="what for, as in ecr:PutImage")
+    explain.add_argument("--resource", required=True, metavar="ARN", help="a repository's ARN, or *")
+    explain.add_argument("--source-ip", metavar="ADDRESS", help="where from, for conditions on it")
+    _add_settings(explain, ["data_dir", "credentials", "auth", "region"])
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     for setting in fields(Settings):
+        if setting.name not in names:
+            continue
         default = f" (default: {setting.default})" if setting.default not in ("", MISSING) else ""
-        serve.add_argument(
+        parser.add_argument(
             f"--{setting.name.replace('_', '-')}",
             type=int if setting.metadata["type"] is int else str,
             choices=setting.metadata["choices"] or None,
             metavar=None if setting.metadata["choices"] else setting.name.upper(),
             help=setting.metadata["help"] + default,
         )
-    return parser
+
+
+def _explain(settings: Settings, options: argparse.Namespace) -> int:
+    from ecr_emulator.identity.explain import Question, explain
+
+    question = Question(options.principal, options.action, options.resource, options.source_ip)
+    try:
+        is_allowed, text = explain(settings, question)
+    except (OSError, ValueError) as error:
+        print(f"ecr-emulator: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return 0 if is_allowed else _DENIED
 
 
 def _serve(settings: Settings) -> int:

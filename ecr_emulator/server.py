@@ -20,8 +20,8 @@ from aiohttp import web
 
 from ecr_emulator import logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
-from ecr_emulator.control import operations
 from ecr_emulator.core import layers
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
@@ -30,7 +30,7 @@ from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines.upstreams import HttpUpstreams
 from ecr_emulator.engines.worker import Worker
-from ecr_emulator.identity import credentials
+from ecr_emulator.identity import credentials, sigv4
 from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
@@ -144,7 +144,9 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
             return await management.handle(emulator, worker, request)
         return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
 
-    operations.functions()  # Reads the service model, which no request should wait for.
+    # These read files, which no request should wait for.
+    operations.functions()
+    access.actions()
     app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
     # Line breaks too, which ``.`` leaves out.
     app.router.add_route("*", r"/{path:[\s\S]*}", handle)
@@ -167,7 +169,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(str(error)) from None
     try:
         principals = credentials.load(settings.credentials)
-    except credentials.CredentialsError as error:
+        if settings.auth == "strict":
+            credentials.require_secrets(principals, settings.credentials)
+            sigv4.load()
+    except (credentials.CredentialsError, sigv4.SignerMissingError) as error:
         raise StartError(str(error)) from None
     try:
         scanner = ChosenScanner(settings)

@@ -44,10 +44,11 @@ class Settings:
     )
     auth: str = _setting(
         "off",
-        "off takes any credentials; token wants a valid authorization token on /v2/",
-        ("off", "token"),
+        "off takes any credentials; token wants a valid authorization token on /v2/; strict verifies the "
+        "signature of every call of the API too",
+        ("off", "token", "strict"),
     )
-    credentials: str = _setting("", "TOML file with the principals that access key ids belong to")
+    credentials: str = _setting("", "TOML file with access keys, their principals and these' policies")
     layer_check: str = _setting(
         "strict", "off lets PutImage take manifests whose layers were never uploaded", ("strict", "off")
     )

@@ -30,9 +30,11 @@ ERRORS_FILE = ROOT / "ecr_emulator" / "core" / "errors.py"
 COMMON_ERRORS = {
     "AccessDeniedException": "Answered when the caller's policies do not allow the action.",
     "IncompleteSignatureException": "Answered when the Authorization header can't be read.",
+    "InvalidSignatureException": "Answered when a request is not signed as its access key says, or not now.",
     "MissingAuthenticationTokenException": "Answered when a request carries no credentials.",
     "NotImplementedException": "Answered for an operation of ECR that the emulator does not have.",
     "SerializationException": "Answered when the body is not JSON or a value has the wrong JSON type.",
+    "UnrecognizedClientException": "Answered where nobody has the access key or the session token.",
     "UnknownOperationException": "Answered when the target names no operation.",
 }
 

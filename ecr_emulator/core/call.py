@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ecr_emulator.core.identities import Identity
 from ecr_emulator.core.registry import Registry
 
 
@@ -33,6 +34,15 @@ class Call:
 
     endpoint_of: Callable[[Registry], str]
     """Gives the host and port that URIs in responses name for a registry."""
+
+    identity: Identity | None = None
+    """The caller with its policies, as far as the server knows it."""
+
+    source_ip: str | None = None
+    """The address that the request came from."""
+
+    user_agent: str | None = None
+    """What the caller's client calls itself."""
 
 
 def unattended(registry: Registry, now: float) -> Call:

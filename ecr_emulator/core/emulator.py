@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.flights import Flights
+from ecr_emulator.core.identities import Principals
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -27,7 +27,6 @@ class Emulator:
     seals: Seals
     secrets: Secrets
     upstreams: Upstreams
-    principals: Mapping[str, str]
-    """ARNs of the principals that access key ids belong to, as far as they are known."""
+    principals: Principals
     scanner: Scanner
     flights: Flights = field(default_factory=Flights)

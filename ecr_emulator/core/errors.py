@@ -84,6 +84,10 @@ class InvalidParameterException(EcrError):
     """Declared by 61 operations."""
 
 
+class InvalidSignatureException(EcrError):
+    """Answered when a request is not signed as its access key says, or not now."""
+
+
 class InvalidTagParameterException(EcrError):
     """Declared by CreateRepository and TagResource and UntagResource."""
 
@@ -232,6 +236,10 @@ class UnableToListUpstreamImageReferrersException(EcrError):
 
 class UnknownOperationException(EcrError):
     """Answered when the target names no operation."""
+
+
+class UnrecognizedClientException(EcrError):
+    """Answered where nobody has the access key or the session token."""
 
 
 class UnsupportedImageTypeException(EcrError):

@@ -17,7 +17,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     is_digest,
 )
-from ecr_emulator.core import account_settings, errors, pull_through, repositories, templates
+from ecr_emulator.core import account_settings, authorization, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.metadata.layers import Layer
@@ -244,8 +244,8 @@ def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source
     """Make a layer of another repository of the registry one of this repository's, if that is possible.
 
     It is while BLOB_MOUNTING is ENABLED, from repositories with the same encryption that no
-    pull-through cache rule is for (ECR user guide, Blob mounting). Where it is not, false tells the
-    caller to upload the layer.
+    pull-through cache rule is for (ECR user guide, Blob mounting), and that the caller may download
+    layers from. Where it is not, false tells the caller to upload the layer.
     """
     registry = call.registry
     if account_settings.get(tx, call, "BLOB_MOUNTING") != "ENABLED":
@@ -255,6 +255,8 @@ def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source
     if target is None or source is None or _encryption(target) != _encryption(source):
         return False
     if pull_through.rule_for(tx, call, source.name) is not None:
+        return False
+    if not authorization.may(tx, call, "ecr:GetDownloadUrlForLayer", source.name):
         return False
     layer = tx.layers.get(source.id, digest)
     if layer is None or tx.images.archived_layers(source.id, [digest]):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ecr_emulator.blobs.base import BlobFile
 from ecr_emulator.core import errors, images, layers
+from ecr_emulator.core.authorization import Access, Guard
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import FoundImage, ImageId
@@ -18,7 +20,10 @@ CHUNK_SIZE = 1 << 20
 
 
 class LocalRepository:
-    """A repository of the registry that ``call`` is on; what that caches of others is not fetched for it."""
+    """A repository of the registry that ``call`` is on; what that caches of others is not fetched for it.
+
+    The caller needs the permissions that a pull needs.
+    """
 
     def __init__(self, emulator: Emulator, call: Call, name: str) -> None:
         self._emulator = emulator
@@ -40,15 +45,21 @@ class LocalRepository:
     async def _find(self, reference: str) -> FoundImage:
         image_id = ImageId(digest=reference) if ":" in reference else ImageId(tag=reference)
         try:
-            return await self._emulator.metadata.read(images.find, self._call, self._name, image_id)
+            metadata = self._guarded("ecr:BatchGetImage").metadata
+            return await metadata.read(images.find, self._call, self._name, image_id)
         except errors.EcrError as error:
             raise _translate(error) from error
+
+    def _guarded(self, action: str) -> Emulator:
+        access = Access(action, self._call.registry, self._name)
+        return replace(self._emulator, metadata=Guard(self._emulator.metadata, self._call, [access]))
 
     @asynccontextmanager
     async def blob(self, digest: str) -> AsyncIterator[AsyncIterable[bytes]]:
         """Give the bytes of a layer."""
         try:
-            blob = await layers.open_blob(self._emulator, self._call, self._name, digest)
+            emulator = self._guarded("ecr:GetDownloadUrlForLayer")
+            blob = await layers.open_blob(emulator, self._call, self._name, digest)
         except errors.EcrError as error:
             raise _translate(error) from error
         yield _read(blob)

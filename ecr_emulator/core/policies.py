@@ -21,6 +21,10 @@ _ACTION = re.compile(r"\*|ecr:[a-z*?]+", re.IGNORECASE)
 _V1_ACTION = re.compile(r"ecr:(?:\*|ReplicateImage|BatchImportUpstreamImage|CreateRepository)", re.IGNORECASE)
 _RESOURCE = re.compile(r"\*|arn:aws(-[a-z]+)*:ecr:[a-z0-9*?-]*:[0-9*?]*:repository/\S+")
 
+# Identity policies name the actions and resources of all services.
+_ANY_ACTION = re.compile(r"\*|[a-z0-9-]+:[a-z0-9*?]+", re.IGNORECASE)
+_ANY_RESOURCE = re.compile(r"\*|arn:\S+")
+
 _ACCOUNT = r"[0-9]{12}"
 _NAME = r"[A-Za-z0-9_+=,.@-]+"
 _ARN = r"arn:aws(?:-[a-z]+)*"
@@ -93,6 +97,15 @@ def validate_registry_policy(text: str, scope: str = "V2") -> None:
         raise _invalid("registry")
 
 
+def validate_identity_policy(text: str) -> None:
+    """Check the text of an identity policy, which is about resources of any service and names no principal.
+
+    Raises ValueError.
+    """
+    if not _is_policy(text, _is_identity_statement):
+        raise ValueError("not an identity policy")
+
+
 def _invalid(kind: str) -> InvalidParameterException:
     return InvalidParameterException(
         f"Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid {kind} policy provided'"
@@ -144,14 +157,26 @@ def _is_v1_registry_statement(statement: Any) -> bool:
     return _is_registry_statement(statement) and _all_match(_V1_ACTION, statement.get("Action"))
 
 
+def _is_identity_statement(statement: Any) -> bool:
+    return (
+        _has_basics(statement, _ANY_ACTION)
+        and statement.keys().isdisjoint({"Principal", "NotPrincipal"})
+        and _has_one(statement, "Resource", "NotResource", lambda value: _all_match(_ANY_RESOURCE, value))
+    )
+
+
 def _is_statement(statement: Any) -> bool:
+    return _has_basics(statement, _ACTION) and _has_one(statement, "Principal", "NotPrincipal", _is_principal)
+
+
+def _has_basics(statement: Any, action: re.Pattern[str]) -> bool:
+    """Tell whether a value is a statement as to what all kinds of policies have."""
     return (
         isinstance(statement, dict)
         and statement.keys() <= _ELEMENTS
         and isinstance(statement.get("Sid", ""), str)
         and statement.get("Effect") in ("Allow", "Deny")
-        and _has_one(statement, "Principal", "NotPrincipal", _is_principal)
-        and _has_one(statement, "Action", "NotAction", lambda value: _all_match(_ACTION, value))
+        and _has_one(statement, "Action", "NotAction", lambda value: _all_match(action, value))
         and _is_condition(statement.get("Condition", {}))
     )
 

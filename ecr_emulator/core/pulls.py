@@ -15,7 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ecr_emulator.blobs.base import BlobFile, DigestMismatchError, is_digest
-from ecr_emulator.core import errors, images, layers, manifest, pull_through, pushes, repositories, templates
+from ecr_emulator.core import (
+    authorization,
+    errors,
+    images,
+    layers,
+    manifest,
+    pull_through,
+    pushes,
+    repositories,
+    templates,
+)
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import Failure, FoundImage, ImageId
@@ -135,15 +145,19 @@ def _look_for_all(
 
 
 def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fetch | None:
-    """Tell what an upstream is to be asked about an image: nothing, of one that is there and fresh."""
+    """Tell what an upstream is to be asked about an image: nothing, of one that is there and fresh.
+
+    Nothing either where the caller may not import images, or not create the repository that is missing;
+    then what is there is all there is (user guide, Troubleshooting pull through cache issues).
+    """
     digest, tag = image_id.digest, image_id.tag
     reference = tag or digest
     if reference is None or (tag and not is_tag(tag)) or (digest and not is_digest(digest)):
         return None
     rule = pull_through.rule_for(tx, call, name)
-    if rule is None:
-        return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
+    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+        return None
     image = None
     if repository is not None and digest is not None:
         image = tx.images.by_digest(repository.id, digest)
@@ -154,6 +168,12 @@ def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fe
     if digest is None and _is_stale(tx, call, image, reference):
         return _Fetch(rule, reference, image.digest)
     return None
+
+
+def _may_import(tx: Transaction, call: Call, name: str, *, creates: bool) -> bool:
+    return authorization.may(tx, call, "ecr:BatchImportUpstreamImage", name) and (
+        not creates or authorization.may(tx, call, "ecr:CreateRepository", name)
+    )
 
 
 def _is_stale(tx: Transaction, call: Call, image: Image, tag: str) -> bool:
@@ -315,10 +335,15 @@ async def upstream_repository(
     upstream_name = pull_through.upstream_name(rule, name)
     registry = pull_through.ecr_registry(rule.upstream_host)
     if registry is not None and rule.upstream_host not in emulator.settings.upstreams:
-        caller_arn = rule.custom_role_arn or call.caller_arn
-        return LocalRepository(
-            emulator, replace(call, registry=registry, caller_arn=caller_arn), upstream_name
+        # Without a role it is ECR's own that asks, which no identity policy limits.
+        role = rule.custom_role_arn
+        asking = replace(
+            call,
+            registry=registry,
+            caller_arn=role or call.caller_arn,
+            identity=emulator.principals.identities.get(role) if role else None,
         )
+        return LocalRepository(emulator, asking, upstream_name)
     credentials = await _credentials(emulator, call, rule)
     return emulator.upstreams.repository(rule.upstream_host, upstream_name, credentials)
 

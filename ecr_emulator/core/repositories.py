@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ecr_emulator.core import errors
+from ecr_emulator.core import authorization, errors
+from ecr_emulator.core.authorization import Access
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.names import matches_wildcard
 from ecr_emulator.core.policies import validate_repository_policy
+from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
@@ -134,11 +136,10 @@ def is_immutable(repository: Repository, tag: str) -> bool:
     return repository.tag_mutability.startswith("IMMUTABLE") != excluded
 
 
-def find_by_arn(tx: Transaction, call: Call, arn: str) -> Repository:
-    """Return the repository that an ARN names.
+def read_arn(call: Call, arn: str) -> tuple[Registry, str]:
+    """Return the registry and the name that a repository's ARN has.
 
-    Raises InvalidParameterException for a text that is no ARN of a repository here, and
-    RepositoryNotFoundException.
+    Raises InvalidParameterException for a text that is no ARN of a repository in the call's region.
     """
     match = _ARN.fullmatch(arn)
     registry = call.registry
@@ -146,10 +147,19 @@ def find_by_arn(tx: Transaction, call: Call, arn: str) -> Repository:
         raise errors.InvalidParameterException(
             "Invalid parameter at 'resourceArn' failed to satisfy constraint: 'Invalid ARN'"
         )
-    name, account = match["name"], match["account"]
-    repository = tx.repositories.get(account, registry.region, name)
+    return Registry(match["account"], registry.region), match["name"]
+
+
+def find_by_arn(tx: Transaction, call: Call, arn: str) -> Repository:
+    """Return the repository that an ARN names.
+
+    Raises InvalidParameterException for a text that is no ARN of a repository here, and
+    RepositoryNotFoundException.
+    """
+    registry, name = read_arn(call, arn)
+    repository = tx.repositories.get(registry.account, registry.region, name)
     if repository is None:
-        raise not_found(name, account)
+        raise not_found(name, registry.account)
     return repository
 
 
@@ -225,10 +235,20 @@ def check_tags(tags: Mapping[str, str]) -> None:
             )
 
 
-def set_policy(tx: Transaction, call: Call, name: str, text: str) -> None:
-    """Set the repository policy. Raises RepositoryNotFound- and InvalidParameterException."""
+def set_policy(tx: Transaction, call: Call, name: str, text: str, *, force: bool = False) -> None:
+    """Set the repository policy.
+
+    Raises RepositoryNotFoundException, and InvalidParameterException for a text that is no policy or
+    that, unless it is forced, would keep the caller from setting another.
+    """
     repository = find(tx, call, name)
     validate_repository_policy(text)
+    again = Access("ecr:SetRepositoryPolicy", call.registry, name)
+    if not force and not authorization.decide(tx, call, again, repository_policy=text).allowed:
+        raise errors.InvalidParameterException(
+            "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'The policy would prevent you "
+            "from setting another policy in the future; force the operation to set it anyway'"
+        )
     tx.repositories.set_policy(repository.id, text)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ecr_emulator.core import errors, lifecycle, repositories
+from ecr_emulator.core import authorization, errors, lifecycle, repositories
+from ecr_emulator.core.authorization import Access
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.policies import validate_repository_policy
 from ecr_emulator.core.prefixes import closest, prefixes_of
@@ -40,7 +41,8 @@ def find_or_create(tx: Transaction, call: Call, name: str, case: Case) -> Reposi
     What the template for the case says is applied; without one a push creates nothing, and the
     pull-through cache and replication create a repository with ECR's defaults. Raises
     RepositoryNotFoundException where none is created, also by a template with resource tags or KMS
-    encryption that names no role: ECR needs one for these.
+    encryption that names no role: ECR needs one for these. Raises AccessDeniedException for a push by
+    a caller who may not create repositories.
     """
     registry = call.registry
     if repository := tx.repositories.get(registry.account, registry.region, name):
@@ -55,6 +57,8 @@ def find_or_create(tx: Transaction, call: Call, name: str, case: Case) -> Reposi
         return repositories.create(tx, call, name)
     if template is None or (_needs_role(template) and template.custom_role_arn is None):
         raise repositories.not_found(name, registry.account)
+    if case == Case.CREATE_ON_PUSH:
+        authorization.authorize(tx, call, Access("ecr:CreateRepository", registry, name))
     repositories.create(
         tx,
         call,
@@ -66,7 +70,7 @@ def find_or_create(tx: Transaction, call: Call, name: str, case: Case) -> Reposi
         tags=template.resource_tags,
     )
     if template.repository_policy is not None:
-        repositories.set_policy(tx, call, name, template.repository_policy)
+        repositories.set_policy(tx, call, name, template.repository_policy, force=True)
     if template.lifecycle_policy is not None:
         repositories.set_lifecycle_policy(tx, call, name, template.lifecycle_policy)
     return repositories.find(tx, call, name)

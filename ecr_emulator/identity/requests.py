@@ -17,16 +17,20 @@ def new_call(
     emulator: Emulator, request: web.Request, registry: Registry, caller_arn: str | None = None
 ) -> Call:
     """Return the Call of a request on a registry; the caller is its account's root where unknown."""
+    caller_arn = caller_arn or registry.root_arn
     host = request.headers.get("Host")
     port = request.transport.get_extra_info("sockname")[1] if request.transport else emulator.settings.port
     scheme = "https" if request.secure else "http"
     endpoint_of = partial(public_endpoint, emulator.settings, port, host)
     return Call(
         registry=registry,
-        caller_arn=caller_arn or registry.root_arn,
+        caller_arn=caller_arn,
         now=emulator.clock.now(),
         request_id=request[REQUEST_ID],
         origin=f"{scheme}://{host or endpoint_of(registry)}",
         secure=request.secure,
         endpoint_of=endpoint_of,
+        identity=emulator.principals.identities.get(caller_arn),
+        source_ip=request.remote,
+        user_agent=request.headers.get("User-Agent"),
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ecr_emulator.core.identities import AccessKey
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.settings import Settings
 
@@ -29,18 +30,25 @@ def default_registry(settings: Settings) -> Registry:
     return Registry(settings.account_id, settings.region)
 
 
-def caller_of_signature(authorization: str, settings: Settings, principals: Mapping[str, str]) -> Caller:
+def caller_of_signature(
+    authorization: str, settings: Settings, access_keys: Mapping[str, AccessKey]
+) -> Caller:
     """Return who signed a control-plane call.
 
     The region is that of the signature's credential scope. The access key id is that of one of the
-    ``principals``, or else it is the account, if it is 12 digits, whose root then calls. What the
+    ``access_keys``, or else it is the account, if it is 12 digits, whose root then calls. What the
     header does not say is the default.
     """
     match = _CREDENTIAL.search(authorization)
     key, region = match.group("key", "region") if match else ("", settings.region)
-    arn = principals.get(key)
-    if arn is not None:
-        return Caller(arn, Registry(account_of_arn(arn), region))
+    return caller_of_key(key, region, settings, access_keys)
+
+
+def caller_of_key(key: str, region: str, settings: Settings, access_keys: Mapping[str, AccessKey]) -> Caller:
+    """Return who has an access key id, calling a region."""
+    known = access_keys.get(key)
+    if known is not None:
+        return Caller(known.arn, Registry(account_of_arn(known.arn), region))
     registry = Registry(key if _ACCOUNT.fullmatch(key) else settings.account_id, region)
     return Caller(registry.root_arn, registry)
 

@@ -30,6 +30,14 @@ class Repository:
     lifecycle_due_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryPolicy:
+    """The id of a repository, and the text of its policy if it has one."""
+
+    id: int
+    text: str | None
+
+
 def _repository(row: Row) -> Repository:
     values: dict[str, Any] = dict(row)
     values["tag_exclusions"] = tuple(json.loads(values["tag_exclusions"]))
@@ -52,6 +60,17 @@ class Repositories:
             name=name,
         )
         return None if row is None else _repository(row)
+
+    def policy(self, account: str, region: str, name: str) -> RepositoryPolicy | None:
+        """Return the policy of one repository, without the rest of it."""
+        row = self._database.one(
+            "SELECT id, policy_text FROM repositories"
+            " WHERE account = :account AND region = :region AND name = :name",
+            account=account,
+            region=region,
+            name=name,
+        )
+        return None if row is None else RepositoryPolicy(row["id"], row["policy_text"])
 
     def by_id(self, repository_id: int) -> Repository | None:
         """Return the repository with an id."""

@@ -85,6 +85,27 @@ def migrate(connection: sqlite3.Connection) -> None:
                 raise
 
 
+def read_file(path: Path, function: Callable[[Transaction], T]) -> T:
+    """Run a function that only reads on a database, beside the server that may have it.
+
+    Raises OSError where there is none that can be read, and ValueError for one of another schema.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        newest = migrations()[-1][0]
+        if version != newest:
+            raise ValueError(f"{path} has schema {version}, not {newest}; start the server on it first")
+        connection.execute("BEGIN")
+        return function(Transaction(SqliteDatabase(connection)))
+    except sqlite3.Error as error:
+        raise OSError(f"can't read {path}: {error}") from error
+    finally:
+        connection.close()
+
+
 class SqliteMetadata:
     """A MetadataStore in one SQLite file.
 

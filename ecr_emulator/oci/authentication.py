@@ -17,8 +17,9 @@ from ecr_emulator.oci.errors import OciError
 async def authenticate(emulator: Emulator, request: web.Request) -> Call:
     """Return the Call of a request, from its host name and its authorization token.
 
-    Raises OciError: 401 where the caller has to log in, 403 where the token has expired or is for
-    another registry.
+    A token is its caller's: in whatever account's registry it is used, policies say what the caller may
+    do there. Raises OciError: 401 where the caller has to log in, 403 where the token has expired or is
+    for another region.
     """
     # containerd's mirrors name the registry that they stand for in ``ns``.
     named = registry_of_host(request.host) or registry_of_host(request.query.get("ns", ""))
@@ -32,9 +33,12 @@ async def authenticate(emulator: Emulator, request: web.Request) -> Call:
         raise _challenge(request)
     if token.expires_at <= emulator.clock.now():
         raise OciError(403, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
-    if named is not None and named != token.registry:
-        raise OciError(403, "DENIED", "Your authorization token is for another registry.")
-    return new_call(emulator, request, token.registry, token.caller_arn)
+    if named is not None and named.region != token.registry.region:
+        raise OciError(403, "DENIED", "Your authorization token is for another region.")
+    if emulator.settings.auth == "strict" and token.caller_arn not in emulator.principals.identities:
+        # It was given before the server was told to know who calls.
+        raise _challenge(request)
+    return new_call(emulator, request, named or token.registry, token.caller_arn)
 
 
 def _challenge(request: web.Request) -> OciError:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aiohttp import web
 
+from ecr_emulator.core.authorization import Guard
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError
 from ecr_emulator.core.names import is_repository_name
 from ecr_emulator.core.upstream import UpstreamError
 from ecr_emulator.logs import REQUEST_ID
 from ecr_emulator.oci import blobs, catalog, manifests, referrers, tags, uploads
+from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
 from ecr_emulator.oci.context import Context
 from ecr_emulator.oci.errors import OciError, error_response, translate
@@ -75,7 +78,8 @@ async def _answer(emulator: Emulator, request: web.Request) -> web.StreamRespons
     handler = handlers.get(request.method)
     if handler is None:
         raise _unsupported(list(handlers))
-    return await handler(Context(emulator, request, call, name, reference))
+    async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as metadata:
+        return await handler(Context(replace(emulator, metadata=metadata), request, call, name, reference))
 
 
 def _parse(path: str) -> tuple[str, str, str]:

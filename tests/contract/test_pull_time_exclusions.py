@@ -1,5 +1,6 @@
 """Pull time update exclusions: who is excluded pulls without a trace, and callers are who they are."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -99,6 +100,8 @@ def test_a_principal_of_another_account_can_be_excluded(known, client_of):
     owner, caller = client_of(account), client_of("AKIASCANNER")
     owner.create_repository(repositoryName="app")
     put_image(owner, "app", "v1")
+    statement = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "ecr:BatchGetImage"}
+    owner.set_repository_policy(repositoryName="app", policyText=json.dumps({"Statement": [statement]}))
     owner.register_pull_time_update_exclusion(principalArn=ROLE)
     caller.batch_get_image(registryId=account, repositoryName="app", imageIds=[{"imageTag": "v1"}])
     (granted,) = caller.get_authorization_token(registryIds=[account])["authorizationData"]

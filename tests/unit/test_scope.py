@@ -2,6 +2,7 @@
 
 import pytest
 
+from ecr_emulator.core.identities import AccessKey
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.endpoints import public_endpoint
 from ecr_emulator.identity.scope import caller_of_signature, registry_of_host
@@ -34,9 +35,9 @@ def test_a_signature_names_region_and_account(authorization, registry):
 @pytest.mark.parametrize("key", ["AKIAIOSFODNN7EXAMPLE", "444455556666"])
 def test_a_known_access_key_names_its_principal_and_that_its_account(key):
     arn = "arn:aws:sts::111122223333:assumed-role/scanner/nightly"
-    caller = caller_of_signature(signature(key, "eu-west-1"), Settings(), {key: arn})
+    caller = caller_of_signature(signature(key, "eu-west-1"), Settings(), {key: AccessKey(arn)})
     assert (caller.arn, caller.registry) == (arn, Registry("111122223333", "eu-west-1"))
-    stranger = caller_of_signature(signature("other", "eu-west-1"), Settings(), {key: arn})
+    stranger = caller_of_signature(signature("other", "eu-west-1"), Settings(), {key: AccessKey(arn)})
     assert stranger.arn == "arn:aws:iam::000000000000:root"
 
 

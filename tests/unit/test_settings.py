@@ -30,7 +30,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
         ({"scan_max_size": -1}, "scan_max_size must be at least 1, not -1"),
         ({"account_id": "123"}, "account_id must be 12 digits, not '123'"),
         ({"region": "EU"}, "region must be 2 to 25 lower-case letters, digits and hyphens, not 'EU'"),
-        ({"auth": "maybe"}, "auth must be one of off, token, not 'maybe'"),
+        ({"auth": "maybe"}, "auth must be one of off, token, strict, not 'maybe'"),
         ({"layer_check": "on"}, "layer_check must be one of strict, off, not 'on'"),
         ({"upstreams": "quay.io"}, "upstreams must be of type dict, not 'quay.io'"),
         ({"upstreams": {"a": "b:1"}}, "upstreams must have an http or https URL for a, not 'b:1'"),

@@ -19,7 +19,9 @@ def _describe(call: Call, given: Input, text: str) -> Output:
 async def set_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
     """Set a repository's policy."""
     text = given["policyText"]
-    await emulator.metadata.write(repositories.set_policy, call, given["repositoryName"], text)
+    await emulator.metadata.write(
+        repositories.set_policy, call, given["repositoryName"], text, force=given.get("force", False)
+    )
     return _describe(call, given, text)
 
 
