@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import ipaddress
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -35,6 +37,9 @@ from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
 from ecr_emulator.settings import MEMORY, Settings
+
+if TYPE_CHECKING:
+    from ecr_emulator.tls import ServerTls
 
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +70,9 @@ class RunningServer:
 async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     """Serve until the block ends, then let requests under way finish. Raises StartError."""
     with _data_folder(settings.data_dir) as folder:
+        tls = await _tls(settings, folder)
         emulator = await _open(settings, folder)
+        emulator.ca_file = tls.ca_file if tls else None
         worker = Worker(emulator)
         under_way: set[asyncio.Task[Any]] = set()
         runner = web.AppRunner(
@@ -78,10 +85,12 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         try:
             await runner.setup()
-            port = await _listen(runner, settings)
+            port = await _listen(runner, settings, tls.context if tls else None)
+            _warn_of_strangers(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            url = f"{'https' if tls else 'http'}://{host}:{port}"
             async with _working(worker, settings):
-                yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
+                yield RunningServer(url, settings.host, port, emulator)
         finally:
             await _drain(runner, under_way)
             await runner.cleanup()
@@ -192,8 +201,20 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     return emulator
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> int:
-    site = web.TCPSite(runner, settings.host, settings.port)
+async def _tls(settings: Settings, folder: Path) -> ServerTls | None:
+    """Return what it takes to speak TLS, or None for a server that does not."""
+    if settings.tls == "off":
+        return None
+    from ecr_emulator import tls
+
+    try:
+        return await asyncio.to_thread(tls.prepare, settings, folder / "tls")
+    except tls.CertificateError as error:
+        raise StartError(str(error)) from None
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, context: ssl.SSLContext | None) -> int:
+    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
     try:
         await site.start()
     except OSError as error:
@@ -205,6 +226,15 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> int:
         raise StartError(f"can't listen on {settings.host}:{settings.port}: {error}") from None
     port: int = runner.addresses[0][1]
     return port
+
+
+def _warn_of_strangers(runner: web.AppRunner, settings: Settings) -> None:
+    """Say so where others than this machine's users can do everything."""
+    addresses = [str(address[0]) for address in runner.addresses]
+    if settings.auth == "off" and not all(ipaddress.ip_address(each).is_loopback for each in addresses):
+        _logger.warning(
+            "auth is off: whoever reaches %s can read, push and delete everything", " and ".join(addresses)
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
@@ -28,4 +29,6 @@ class Emulator:
     upstreams: Upstreams
     principals: Mapping[str, str]
     """ARNs of the principals that access key ids belong to, as far as they are known."""
+    ca_file: Path | None = None
+    """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     flights: Flights = field(default_factory=Flights)
