@@ -93,7 +93,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
                 yield RunningServer(url, settings.host, port, emulator)
         finally:
             await _drain(runner, under_way)
-            await runner.cleanup()
+            await _hang_up(runner)
             await emulator.flights.cancel()
             await emulator.upstreams.close()
             await emulator.metadata.close()
@@ -106,6 +106,23 @@ async def _drain(runner: web.AppRunner, under_way: set[asyncio.Task[Any]]) -> No
         await site.stop()
     if under_way:
         await asyncio.wait(under_way, timeout=SHUTDOWN_TIMEOUT)
+
+
+async def _hang_up(runner: web.AppRunner) -> None:
+    """Close all connections.
+
+    Over TLS asyncio would wait until clients close their sides too, which those that are idle don't.
+    """
+    connections = runner.server.connections if runner.server else []
+    encrypted = [
+        connection.transport
+        for connection in connections
+        if connection.transport and connection.transport.get_extra_info("sslcontext")
+    ]
+    await runner.cleanup()
+    for transport in encrypted:
+        transport.abort()
+    await asyncio.sleep(0)  # The loop closes the sockets.
 
 
 @contextlib.asynccontextmanager

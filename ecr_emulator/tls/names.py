@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 from ecr_emulator.settings import Settings
 
@@ -52,7 +51,8 @@ def _normal(name: str) -> str:
 
 def _public_names(endpoint: str, account: str, regions: set[str]) -> Iterator[str]:
     """Give the names of the setting for every region and, where a wildcard can stand for it, account."""
-    host = urlsplit(f"//{endpoint}").hostname or ""
+    bracketed = re.match(r"\[([^]]*)\]", endpoint)
+    host = bracketed[1] if bracketed else endpoint.partition(":")[0]
     for region in regions if "{region}" in host else [""]:
         first, dot, rest = host.replace("{region}", region).partition(".")
         yield f"{first}{dot}{rest}".replace("{account}", account)
