@@ -195,11 +195,12 @@ def manifest_of(ecr: Any) -> Callable[[str, str], tuple[str, dict[str, Any]]]:
 
 
 def aws_of(server: Server, home: Path) -> Client:
+    trust = {"AWS_CA_BUNDLE": str(server.ca_file)} if server.ca_file else {}
     return Client(
         find_tool("aws"),
         *("--endpoint-url", server.url, "--output", "json", "ecr"),
         home=home,
-        env={**CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": ""},
+        env={**CREDENTIALS, **trust, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": ""},
     )
 
 
@@ -359,13 +360,16 @@ def build_folder(tmp_path: Path) -> Callable[..., Path]:
 # --------------------------------------------------------------------------------------------- clients
 
 
+BRIDGE_ADDRESS = f"10.213.{os.getpid() % 256}.1"
+
+
 @contextlib.contextmanager
 def bridge(name: str) -> Iterator[None]:
     """A bridge for an engine of one's own, so that another engine's is left alone."""
     ip = Client(find_tool("ip"), home=Path("/"))
     ip.run("link", "add", name, "type", "bridge")
     try:
-        ip.run("address", "add", f"10.213.{os.getpid() % 256}.1/24", "dev", name)
+        ip.run("address", "add", f"{BRIDGE_ADDRESS}/24", "dev", name)
         ip.run("link", "set", name, "up")
         yield
     finally:
