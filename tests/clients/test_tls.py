@@ -74,11 +74,11 @@ def test_skopeo_pushes_and_pulls(
 
 def test_buildah_pushes_and_pulls(buildah, base_tar, tls_server, tls_aws, login, cert_dir):
     ref = f"{tls_server.registry}/app:buildah"
+    arguments, password = login
+    buildah.run("login", "--cert-dir", cert_dir, *arguments, tls_server.registry, stdin=password)
     container = buildah.run("from", "scratch")
     buildah.run("add", container, base_tar)
     buildah.run("commit", "--rm", container, ref)
-    arguments, password = login
-    buildah.run("login", "--cert-dir", cert_dir, *arguments, tls_server.registry, stdin=password)
     assert UNTRUSTED in buildah.fail("push", ref)
     buildah.run("push", "--cert-dir", cert_dir, "--digestfile", "digest", ref)
     named = ("--repository-name", "app", "--image-ids", "imageTag=buildah")
