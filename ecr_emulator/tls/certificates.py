@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ecr_emulator.core.certificates import begin_certificate, key_usage
+
 # macOS takes no server's certificate that is valid for more than 825 days.
 _SERVER_VALIDITY = timedelta(days=820)
 _AUTHORITY_VALIDITY = timedelta(days=3650)
@@ -65,9 +67,9 @@ def new_authority(now: datetime) -> Signed:
     # Several of them can be trusted side by side; the serial number tells which is which.
     subject = _name(f"ECR emulator CA {x509.random_serial_number():x}"[:32])
     builder = (
-        _builder(subject, subject, key, key, now, now + _AUTHORITY_VALIDITY)
+        begin_certificate(subject, subject, key, key, (now - _TOLERANCE, now + _AUTHORITY_VALIDITY))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
     )
     return Signed(key, builder.sign(key, SHA256()))
 
@@ -78,9 +80,9 @@ def new_server(authority: Signed, names: Iterable[str], now: datetime) -> Signed
     issuer = authority.certificate
     ends = min(now + _SERVER_VALIDITY, issuer.not_valid_after_utc)
     builder = (
-        _builder(_name("ECR emulator"), issuer.subject, key, authority.key, now, ends)
+        begin_certificate(_name("ECR emulator"), issuer.subject, key, authority.key, (now - _TOLERANCE, ends))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(map(_general_name, sorted(names))), critical=False)
     )
@@ -111,37 +113,3 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: EllipticCurvePrivateKey,
-    issuer_key: EllipticCurvePrivateKey,
-    now: datetime,
-    ends: datetime,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _TOLERANCE)
-        .not_valid_after(ends)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
