@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import logging
 import os
+import select
 import shutil
 import ssl
 import tempfile
@@ -109,7 +110,7 @@ async def _drain(runner: web.AppRunner, under_way: set[asyncio.Task[Any]]) -> No
 
 
 async def _hang_up(runner: web.AppRunner) -> None:
-    """Close all connections.
+    """Close all connections, once what was written to them has gone out.
 
     Over TLS asyncio would wait until clients close their sides too, which those that are idle don't.
     """
@@ -120,9 +121,28 @@ async def _hang_up(runner: web.AppRunner) -> None:
         if connection.transport and connection.transport.get_extra_info("sslcontext")
     ]
     await runner.cleanup()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_TIMEOUT):
+            while not all(map(_has_gone_out, encrypted)):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
     for transport in encrypted:
         transport.abort()
     await asyncio.sleep(0)  # The loop closes the sockets.
+
+
+def _has_gone_out(transport: asyncio.Transport) -> bool:
+    """Tell whether all that was written to a TLS connection is with the system.
+
+    What was encrypted waits, where no method tells of it, as long as the socket takes no more.
+    """
+    if transport.get_write_buffer_size():
+        return False
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +38,17 @@ def connect(server, host="127.0.0.1", context=None):
     """Connect to the server under a name that need not resolve, and check that its certificate has it."""
     plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     return (context or trusting(server.ca_file)).wrap_socket(plain, server_hostname=host)
+
+
+def connect_to_api(server):
+    return boto3.client(
+        "ecr",
+        endpoint_url=server.url,
+        verify=str(server.ca_file),
+        region_name="eu-west-1",
+        aws_access_key_id="123456789012",
+        aws_secret_access_key="testing",
+    )
 
 
 def request(server, method, path, body=None, headers=None):
@@ -156,15 +168,7 @@ def test_a_client_is_asked_to_log_in_at_an_https_realm():
         status, headers, _ = request(server, "GET", "/v2/")
         assert status == 401
         assert headers["WWW-Authenticate"].startswith(f'Basic realm="{server.url}/"')
-        client = boto3.client(
-            "ecr",
-            endpoint_url=server.url,
-            verify=str(server.ca_file),
-            region_name="eu-west-1",
-            aws_access_key_id="123456789012",
-            aws_secret_access_key="testing",
-        )
-        [data] = client.get_authorization_token()["authorizationData"]
+        [data] = connect_to_api(server).get_authorization_token()["authorizationData"]
         assert base64.b64decode(data["authorizationToken"]).startswith(b"AWS:")
         login = {"Authorization": f"Basic {data['authorizationToken']}"}
         assert request(server, "GET", "/v2/", headers=login)[0] == 200
@@ -222,6 +226,33 @@ def test_a_client_that_stays_connected_does_not_hold_up_the_end():
         began = time.monotonic()
         server.stop()
     assert time.monotonic() - began < 5
+
+
+def test_a_slow_client_gets_all_of_an_answer_that_the_end_came_upon():
+    content = bytes(range(256)) * (1 << 14)
+    server = BackgroundServer(Settings(data_dir=MEMORY, port=0, tls="on")).start()
+    client = connect_to_api(server)
+    client.create_repository(repositoryName="app")
+    digest = upload_layer(client, "app", content)
+    with socket.socket() as plain:
+        # As little as possible in the buffers of the system.
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        plain.connect(("127.0.0.1", server.port))
+        with trusting(server.ca_file).wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            end = threading.Thread(target=server.stop)
+            end.start()
+            assert b"".join(slowly(response)) == content
+    end.join()
+
+
+def slowly(response):
+    """Read a response with a pause after each part."""
+    while part := response.read(1 << 14):
+        yield part
+        time.sleep(0.005)
 
 
 @pytest.fixture
