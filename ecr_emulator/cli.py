@@ -111,6 +111,11 @@ def _serve(settings: Settings) -> int:
             loop.add_signal_handler(number, stop.set)
         async with running(settings) as server:
             logger.info("listening on %s, state in %s", server.url, settings.data_dir)
+            if server.emulator.ca_file:
+                logger.info(
+                    "TLS clients have to trust the CA in %s (AWS CLI and SDKs: AWS_CA_BUNDLE)",
+                    server.emulator.ca_file.resolve(),
+                )
             await stop.wait()
             logger.info("stopping")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -129,6 +130,14 @@ async def signing_certificates(emulator: Emulator, _request: web.Request) -> web
     return web.Response(text=certificate, content_type="application/x-pem-file")
 
 
+async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Give the certificate of the server's own CA, in PEM, to be put into a trust store."""
+    if emulator.ca_file is None:
+        return web.json_response({"error": "the server has no CA of its own"}, status=404)
+    certificate = await asyncio.to_thread(emulator.ca_file.read_bytes)
+    return web.Response(body=certificate, content_type="application/x-pem-file")
+
+
 PATH_PREFIX = "/_emulator/"
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "health": {"GET": health},
@@ -136,6 +145,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "reset": {"POST": reset},
     "clock": {"GET": read_clock, "POST": set_clock},
     "signing/certificates": {"GET": signing_certificates},
+    "tls/ca.pem": {"GET": tls_ca},
 }
 
 

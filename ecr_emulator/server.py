@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import ipaddress
 import logging
 import os
+import select
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -37,6 +40,9 @@ from ecr_emulator.oci import endpoint as oci_endpoint
 from ecr_emulator.scanners.base import ScannerSetupError
 from ecr_emulator.scanners.selection import ChosenScanner
 from ecr_emulator.settings import MEMORY, Settings
+
+if TYPE_CHECKING:
+    from ecr_emulator.tls import ServerTls
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +73,9 @@ class RunningServer:
 async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     """Serve until the block ends, then let requests under way finish. Raises StartError."""
     with _data_folder(settings.data_dir) as folder:
+        tls = await _tls(settings, folder)
         emulator = await _open(settings, folder)
+        emulator.ca_file = tls.ca_file if tls else None
         worker = Worker(emulator)
         under_way: set[asyncio.Task[Any]] = set()
         runner = web.AppRunner(
@@ -80,13 +88,15 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         try:
             await runner.setup()
-            port = await _listen(runner, settings)
+            port = await _listen(runner, settings, tls.context if tls else None)
+            _warn_of_strangers(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            url = f"{'https' if tls else 'http'}://{host}:{port}"
             async with _working(worker, settings):
-                yield RunningServer(f"http://{host}:{port}", settings.host, port, emulator)
+                yield RunningServer(url, settings.host, port, emulator)
         finally:
             await _drain(runner, under_way)
-            await runner.cleanup()
+            await _hang_up(runner)
             await emulator.flights.cancel()
             await emulator.upstreams.close()
             await emulator.metadata.close()
@@ -99,6 +109,42 @@ async def _drain(runner: web.AppRunner, under_way: set[asyncio.Task[Any]]) -> No
         await site.stop()
     if under_way:
         await asyncio.wait(under_way, timeout=SHUTDOWN_TIMEOUT)
+
+
+async def _hang_up(runner: web.AppRunner) -> None:
+    """Close all connections, once what was written to them has gone out.
+
+    Over TLS asyncio would wait until clients close their sides too, which those that are idle don't.
+    """
+    connections = runner.server.connections if runner.server else []
+    encrypted = [
+        connection.transport
+        for connection in connections
+        if connection.transport and connection.transport.get_extra_info("sslcontext")
+    ]
+    await runner.cleanup()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_TIMEOUT):
+            while not all(map(_has_gone_out, encrypted)):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+    for transport in encrypted:
+        transport.abort()
+    await asyncio.sleep(0)  # The loop closes the sockets.
+
+
+def _has_gone_out(transport: asyncio.Transport) -> bool:
+    """Tell whether all that was written to a TLS connection is with the system.
+
+    What was encrypted waits, where no method tells of it, as long as the socket takes no more.
+    """
+    if transport.get_write_buffer_size():
+        return False
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 @contextlib.asynccontextmanager
@@ -204,8 +250,20 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     return emulator
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> int:
-    site = web.TCPSite(runner, settings.host, settings.port)
+async def _tls(settings: Settings, folder: Path) -> ServerTls | None:
+    """Return what it takes to speak TLS, or None for a server that does not."""
+    if settings.tls == "off":
+        return None
+    from ecr_emulator import tls
+
+    try:
+        return await asyncio.to_thread(tls.prepare, settings, folder / "tls")
+    except tls.CertificateError as error:
+        raise StartError(str(error)) from None
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, context: ssl.SSLContext | None) -> int:
+    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
     try:
         await site.start()
     except OSError as error:
@@ -217,6 +275,15 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> int:
         raise StartError(f"can't listen on {settings.host}:{settings.port}: {error}") from None
     port: int = runner.addresses[0][1]
     return port
+
+
+def _warn_of_strangers(runner: web.AppRunner, settings: Settings) -> None:
+    """Say so where others than this machine's users can do everything."""
+    addresses = [str(address[0]) for address in runner.addresses]
+    if settings.auth == "off" and not all(ipaddress.ip_address(each).is_loopback for each in addresses):
+        _logger.warning(
+            "auth is off: whoever reaches %s can read, push and delete everything", " and ".join(addresses)
+        )
 
 
 @contextlib.contextmanager

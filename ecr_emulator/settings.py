@@ -42,6 +42,11 @@ class Settings:
         "host[:port] that repositoryUri and proxyEndpoint name; {account} and {region} are filled in; "
         "by default the address listened on, or with a wildcard address the one the caller used",
     )
+    tls: str = _setting(
+        "off", "on speaks HTTPS, with a certificate that a CA in DATA_DIR/tls signs", ("off", "on")
+    )
+    tls_certificate: str = _setting("", "PEM file with a certificate, and its chain, to show instead")
+    tls_key: str = _setting("", "PEM file with the private key of that certificate")
     auth: str = _setting(
         "off",
         "off takes any credentials; token wants a valid authorization token on /v2/; strict verifies the "
@@ -101,6 +106,10 @@ class Settings:
             raise SettingsError(
                 f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
             )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise SettingsError("tls_certificate and tls_key need each other")
+        if self.tls_certificate and self.tls == "off":
+            raise SettingsError("tls_certificate needs tls to be on")
         for host, url in self.upstreams.items():
             if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
                 raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")

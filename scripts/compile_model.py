@@ -1,11 +1,13 @@
-"""Compile botocore's ECR service model into the two files the server loads.
+"""Compile botocore's ECR service model and its list of regions into the files the server loads.
 
-    python scripts/compile_model.py            rewrite both files
+    python scripts/compile_model.py            rewrite the files
     python scripts/compile_model.py --check    exit 1 if they are out of date
 
 ``ecr_emulator/specs/ecr.json`` holds names, types, constraints, errors and pagination and no
 prose, so serving needs neither botocore nor its 230 kB of documentation.
 ``ecr_emulator/core/errors.py`` has one class per error shape, so that a type checker knows them.
+``ecr_emulator/specs/partitions.json`` has the regions of each partition and the suffixes of its host
+names.
 
 The model is read from the installed botocore, or from a newer wheel's folder given by
 ``--botocore DIR``.
@@ -24,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_FILE = ROOT / "ecr_emulator" / "specs" / "ecr.json"
+PARTITIONS_FILE = ROOT / "ecr_emulator" / "specs" / "partitions.json"
 ERRORS_FILE = ROOT / "ecr_emulator" / "core" / "errors.py"
 
 # Errors that AWS's services answer by themselves and that no service model lists.
@@ -136,6 +139,23 @@ def compile_model(service: dict[str, Any], paginators: dict[str, Any]) -> dict[s
     }
 
 
+def compile_partitions(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep of each partition what names of hosts are made of; regions that stand for all are none."""
+    return [
+        {
+            "dns_suffix": partition["outputs"]["dnsSuffix"],
+            "dual_stack_suffix": partition["outputs"]["dualStackDnsSuffix"],
+            "regions": sorted(name for name in partition["regions"] if not name.endswith("-global")),
+        }
+        for partition in partitions
+    ]
+
+
+def compact_json(value: Any) -> str:
+    """Return a file's text that is the same for the same value."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n"
+
+
 def render_errors(service: dict[str, Any]) -> str:
     """Return the source of core/errors.py."""
     declared: dict[str, list[str]] = {}
@@ -170,14 +190,16 @@ def main() -> int:
     folder = service_folder(options.botocore)
     service = read_json(folder, "service-2")
     model = compile_model(service, read_json(folder, "paginators-1"))
+    partitions = read_json(folder.parents[1], "partitions")["partitions"]
     rendered = {
-        MODEL_FILE: json.dumps(model, separators=(",", ":"), sort_keys=True) + "\n",
+        MODEL_FILE: compact_json(model),
+        PARTITIONS_FILE: compact_json(compile_partitions(partitions)),
         ERRORS_FILE: render_errors(service),
     }
     stale = [path for path, text in rendered.items() if not path.exists() or path.read_text() != text]
     if options.check:
         for path in stale:
-            print(f"{path.relative_to(ROOT)} differs from botocore's model: run scripts/compile_model.py")
+            print(f"{path.relative_to(ROOT)} differs from botocore's: run scripts/compile_model.py")
         return 1 if stale else 0
     for path in stale:
         path.write_text(rendered[path])

@@ -16,6 +16,8 @@ packages=(
     runc
     busybox-static
     docker-registry
+    amazon-ecr-credential-helper
+    util-linux
     git
     curl
     openssl

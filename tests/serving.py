@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -39,11 +40,15 @@ class Server:
 
     url: str
     registry: str  # host:port, as it stands in the name of an image
+    ca_file: Path | None = None  # whom to trust, where the server speaks TLS
 
 
-def get(url: str, body: bytes | None = None) -> bytes:
+def get(url: str, body: bytes | None = None, ca_file: Path | None = None) -> bytes:
     """What is at a URL of this machine, whatever proxy is set for others; a body makes it a POST."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, body, timeout=10) as answer:
+    handlers = [urllib.request.ProxyHandler({})]
+    if ca_file:
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+    with urllib.request.build_opener(*handlers).open(url, body, timeout=10) as answer:
         return answer.read()
 
 
@@ -78,12 +83,12 @@ def stop(what: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, logs: dict[str, Path], *flags: str) -> Iterator[Server]:
-    """Run an emulator that keeps its state in ``folder``."""
+def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0.1") -> Iterator[Server]:
+    """Run an emulator that keeps its state in ``folder``; over TLS where ``--tls`` is among the flags."""
     port = free_port()
     log = folder / "server.log"
     title = " ".join(["the server's log", *flags])
-    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", host, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECR_EMULATOR_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -95,11 +100,12 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str) -> Iterator[Server]:
             stderr=subprocess.STDOUT,
         )
     logs[title] = log
-    server = Server(f"http://127.0.0.1:{port}", f"127.0.0.1:{port}")
+    ca_file = folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None
+    server = Server(f"{'https' if ca_file else 'http'}://{host}:{port}", f"{host}:{port}", ca_file)
 
     def ready() -> bool:
         try:
-            get(f"{server.url}/_emulator/ready")
+            get(f"{server.url}/_emulator/ready", ca_file=ca_file)
         except urllib.error.HTTPError as error:
             error.close()
             return False
@@ -121,6 +127,7 @@ def api_of(server: Server, account: str | None = None, region: str = REGION) -> 
         endpoint_url=server.url,
         region_name=region,
         aws_access_key_id=account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        verify=str(server.ca_file) if server.ca_file else None,
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(proxies={}, retries={"total_max_attempts": 1}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
@@ -29,4 +30,6 @@ class Emulator:
     upstreams: Upstreams
     principals: Principals
     scanner: Scanner
+    ca_file: Path | None = None
+    """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     flights: Flights = field(default_factory=Flights)

@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ecr_emulator.blobs.base import digest_of
+from ecr_emulator.core.certificates import begin_certificate, key_usage
 from ecr_emulator.core.manifest import OCI_MANIFEST, Descriptor
 
 # The PEM text of a private key and its certificate.
@@ -70,10 +71,10 @@ def new_authority() -> Credential:
     """Make the root of all chains: a new key and a certificate that it signs itself."""
     key = generate_private_key(SECP384R1())
     name = _name("ECR emulator", "ECR emulator signing root")
-    builder = _certificate(name, name, key, key).add_extension(
+    builder = begin_certificate(name, name, key, key, _VALID).add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     )
-    return _credential(key, builder.add_extension(_usage(signs_certificates=True), critical=True), key)
+    return _credential(key, builder.add_extension(key_usage(signs_certificates=True), critical=True), key)
 
 
 def new_signer(authority: Credential, account: str, profile_name: str) -> Credential:
@@ -81,9 +82,11 @@ def new_signer(authority: Credential, account: str, profile_name: str) -> Creden
     root_key, root = _load(authority)
     key = generate_private_key(SECP384R1())
     builder = (
-        _certificate(_name(account, profile_name[:_MAX_COMMON_NAME]), root.subject, key, root_key)
+        begin_certificate(
+            _name(account, profile_name[:_MAX_COMMON_NAME]), root.subject, key, root_key, _VALID
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
     )
     return _credential(key, builder, root_key)
@@ -174,35 +177,6 @@ def _name(organization: str, common_name: str) -> x509.Name:
         NameOID.COMMON_NAME: common_name,
     }
     return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts.items()])
-
-
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, issuer_key: EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_VALID[0])
-        .not_valid_after(_VALID[1])
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _credential(

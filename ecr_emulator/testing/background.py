@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import urllib.request
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from ecr_emulator.server import RunningServer, running
@@ -66,6 +68,14 @@ class BackgroundServer:
         """The port that the server listens on."""
         return self._running.port
 
+    @property
+    def ca_file(self) -> Path | None:
+        """The certificate that clients have to trust, where ``tls`` is on and none was given.
+
+        As in ``boto3.client("ecr", endpoint_url=server.url, verify=str(server.ca_file))``.
+        """
+        return self._running.emulator.ca_file
+
     def reset(self) -> None:
         """Remove every repository and put the clock back to real time."""
         self.manage("reset", {})
@@ -79,8 +89,18 @@ class BackgroundServer:
         request = urllib.request.Request(
             f"{self.url}/_emulator/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request) as response:
+        with urllib.request.urlopen(request, context=self._client_tls()) as response:
             return json.load(response)
+
+    def _client_tls(self) -> ssl.SSLContext | None:
+        """Return what trusts the server and nobody else, or None for plain HTTP."""
+        if self.settings.tls == "off":
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file or self.settings.tls_certificate)
+        # Of a given certificate, the issuer may be unknown here, and the names not those of the URL.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = self.ca_file is not None
+        return context
 
     @property
     def _running(self) -> RunningServer:

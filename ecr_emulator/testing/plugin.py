@@ -42,6 +42,8 @@ def ecr_registry(ecr_server: BackgroundServer, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", ecr_server.url)
+    if ecr_server.ca_file:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ecr_server.ca_file))
     return ecr_server
 
 

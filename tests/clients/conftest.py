@@ -215,11 +215,12 @@ def manifest_of(ecr: Any) -> Callable[[str, str], tuple[str, dict[str, Any]]]:
 
 
 def aws_of(server: Server, home: Path) -> Client:
+    trust = {"AWS_CA_BUNDLE": str(server.ca_file)} if server.ca_file else {}
     return Client(
         find_tool("aws"),
         *("--endpoint-url", server.url, "--output", "json", "ecr"),
         home=home,
-        env={**CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": ""},
+        env={**CREDENTIALS, **trust, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": ""},
     )
 
 
@@ -395,6 +396,9 @@ def build_folder(tmp_path: Path) -> Callable[..., Path]:
 # --------------------------------------------------------------------------------------------- clients
 
 
+BRIDGE_ADDRESS = f"10.213.{os.getpid() % 256}.1"
+
+
 @pytest.fixture(scope="session")
 def make_client(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Client]:
     """Gives a client a new home, so that it is logged in nowhere."""
@@ -411,7 +415,7 @@ def bridge(name: str) -> Iterator[None]:
     ip = Client(find_tool("ip"), home=Path("/"))
     ip.run("link", "add", name, "type", "bridge")
     try:
-        ip.run("address", "add", f"10.213.{os.getpid() % 256}.1/24", "dev", name)
+        ip.run("address", "add", f"{BRIDGE_ADDRESS}/24", "dev", name)
         ip.run("link", "set", name, "up")
         yield
     finally:
