@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__
-from ecr_emulator.core import signatures
+from ecr_emulator.core import garbage, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
@@ -129,12 +129,21 @@ async def signing_certificates(emulator: Emulator, _request: web.Request) -> web
     return web.Response(text=certificate, content_type="application/x-pem-file")
 
 
+async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Tell what the next garbage collection would remove."""
+    found = await garbage.find(emulator)
+    return web.json_response(
+        {"uploads": found.uploads, "layers": found.layers, "blobs": found.blobs, "bytes": found.size}
+    )
+
+
 PATH_PREFIX = "/_emulator/"
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "health": {"GET": health},
     "ready": {"GET": ready},
     "reset": {"POST": reset},
     "clock": {"GET": read_clock, "POST": set_clock},
+    "garbage": {"GET": find_garbage},
     "signing/certificates": {"GET": signing_certificates},
 }
 

@@ -22,7 +22,7 @@ from ecr_emulator import logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.control import operations
-from ecr_emulator.core import layers
+from ecr_emulator.core import garbage
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
@@ -185,7 +185,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             upstreams=HttpUpstreams(settings.upstreams),
             principals=principals,
         )
-        await layers.discard_abandoned(emulator)
+        await garbage.discard_abandoned(emulator)
     except Exception as error:
         await metadata.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error

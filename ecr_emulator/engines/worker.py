@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle, pull_through, replication, signing
+from ecr_emulator.engines import Engine, archive, garbage, lifecycle, pull_through, replication, signing
 
 _logger = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ ENGINES: tuple[Engine, ...] = (
     replication.ENGINE,
     pull_through.ENGINE,
     signing.ENGINE,
+    garbage.ENGINE,
 )
 # Seconds between two looks at what is due.
 INTERVAL = 0.5

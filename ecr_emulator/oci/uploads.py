@@ -43,7 +43,7 @@ async def post(context: Context) -> web.Response:
     if (
         mounted is not None
         and source is not None
-        and await context.emulator.metadata.write(layers.mount, context.call, context.name, mounted, source)
+        and await layers.mount(context.emulator, context.call, context.name, mounted, source)
     ):
         return _created(context, mounted)
     digest = context.request.query.get("digest")
