@@ -22,7 +22,7 @@ from ecr_emulator import logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.control import operations
-from ecr_emulator.core import garbage
+from ecr_emulator.core import garbage, quotas
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
@@ -158,6 +158,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(
             f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
         ) from None
+    try:
+        limits = quotas.changed(settings.quotas)
+    except quotas.UnknownQuotaError as error:
+        raise StartError(str(error)) from None
     secrets = Secrets(settings.secrets)
     try:
         secrets.read()
@@ -184,6 +188,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             secrets=secrets,
             upstreams=HttpUpstreams(settings.upstreams),
             principals=principals,
+            quotas=limits,
         )
         await garbage.discard_abandoned(emulator)
     except Exception as error:

@@ -21,8 +21,9 @@ def _setting(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata=_metadata(type(default), text, choices))
 
 
-def _metadata(kind: type, text: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"type": kind, "help": text, "choices": choices}
+def _metadata(kind: type, text: str, choices: tuple[str, ...] = (), values: type = str) -> dict[str, Any]:
+    """Return what is known of a setting; ``values`` is the type of the values of a table."""
+    return {"type": kind, "help": text, "choices": choices, "values": values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,15 @@ class Settings:
             "hosts and URLs, on the command line HOST=URL,HOST=URL",
         ),
     )
+    quotas: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_metadata(
+            dict,
+            "service quotas that differ from ECR's: a table of names and numbers, on the command line "
+            "NAME=NUMBER,NAME=NUMBER",
+            values=int,
+        ),
+    )
     garbage_grace: int = _setting(
         86400,
         "seconds for which uploads and layers that nobody has used are left alone by garbage collection",
@@ -92,6 +102,11 @@ class Settings:
             raise SettingsError(
                 f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
             )
+        for name, limit in self.quotas.items():
+            if type(limit) is not int or limit < 1:
+                raise SettingsError(
+                    f"quotas must have a whole number of at least 1 for {name}, not {limit!r}"
+                )
         for host, url in self.upstreams.items():
             if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
                 raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")
@@ -115,18 +130,21 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
     texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in known}
     for source in (texts, flags):
         values |= {
-            name: _from_text(name, known[name].metadata["type"], value)
+            name: _from_text(name, known[name].metadata, value)
             for name, value in source.items()
             if name in known and value is not None
         }
     return Settings(**values)
 
 
-def _from_text(name: str, kind: type, value: Any) -> Any:
+def _from_text(name: str, metadata: Mapping[str, Any], value: Any) -> Any:
     """Return a setting's value from its text; a value that is none is left as it is."""
-    if not isinstance(value, str) or kind is str:
+    if not isinstance(value, str) or metadata["type"] is str:
         return value
-    return _integer(name, value) if kind is int else _pairs(name, value)
+    if metadata["type"] is int:
+        return _integer(name, value)
+    pairs = _pairs(name, value)
+    return pairs if metadata["values"] is str else {key: _integer(name, text) for key, text in pairs.items()}
 
 
 def _integer(name: str, text: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.flights import Flights
+from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -28,4 +29,6 @@ class Emulator:
     upstreams: Upstreams
     principals: Mapping[str, str]
     """ARNs of the principals that access key ids belong to, as far as they are known."""
+    quotas: Quotas
+    """How much there can be of something in a registry, by name."""
     flights: Flights = field(default_factory=Flights)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core import backfills, errors, iam, images, layers, manifest, registry_policy, templates
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
+from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.backfills import BackfillReplication
@@ -58,7 +58,7 @@ class _Work:
     part: BackfillReplication | None
 
 
-def perform(tx: Transaction, blobs: BlobStore, task: Task, now: float) -> None:
+def perform(tx: Transaction, emulator: Emulator, task: Task, now: float) -> None:
     """Do a task of the replication engine: end it, or put it off where it fails.
 
     Raises BlobGoneError where the store lacks the blob of a layer.
@@ -71,7 +71,9 @@ def perform(tx: Transaction, blobs: BlobStore, task: Task, now: float) -> None:
     if work is None:
         tx.tasks.delete(task.id)
         return
-    failure_code = _delete(tx, work.change, now) if work.is_deletion else _copy(tx, blobs, work.change, now)
+    failure_code = (
+        _delete(tx, work.change, now) if work.is_deletion else _copy(tx, emulator, work.change, now)
+    )
     _settle(tx, task, work, failure_code, now)
 
 
@@ -137,7 +139,7 @@ def _find(tx: Transaction, registry: Registry, change: Change) -> tuple[Reposito
     return repository, None if repository is None else tx.images.by_digest(repository.id, change.digest)
 
 
-def _copy(tx: Transaction, blobs: BlobStore, change: Change, now: float) -> str | None:
+def _copy(tx: Transaction, emulator: Emulator, change: Change, now: float) -> str | None:
     """Copy an image with what it lists, and the tag if that still is the image's.
 
     Returns the code of a failure.
@@ -145,7 +147,7 @@ def _copy(tx: Transaction, blobs: BlobStore, change: Change, now: float) -> str 
     origin, image = _find(tx, change.source, change)
     if origin is None or image is None:
         return SOURCE_GONE
-    call = unattended(change.destination, now)
+    call = unattended(change.destination, now, emulator.quotas)
     repository, _ = _find(tx, change.destination, change)
     if not _may(tx, change, "ecr:ReplicateImage", now):
         return ACCESS_DENIED
@@ -154,13 +156,13 @@ def _copy(tx: Transaction, blobs: BlobStore, change: Change, now: float) -> str 
             return ACCESS_DENIED
         repository = templates.find_or_create(tx, call, change.repository_name, templates.Case.REPLICATION)
     is_tagged = change.tag is not None and tx.tags.image_id(origin.id, change.tag) == image.id
-    _copy_image(tx, blobs, call, origin, image, repository, change.tag if is_tagged else None)
+    _copy_image(tx, emulator, call, origin, image, repository, change.tag if is_tagged else None)
     return None
 
 
 def _copy_image(
     tx: Transaction,
-    blobs: BlobStore,
+    emulator: Emulator,
     call: Call,
     origin: Repository,
     image: Image,
@@ -172,10 +174,10 @@ def _copy_image(
     for listed in parsed.children:
         child = tx.images.by_digest(origin.id, listed.digest)
         if child is not None:
-            _copy_image(tx, blobs, call, origin, child, repository, None)
+            _copy_image(tx, emulator, call, origin, child, repository, None)
     present = tx.layers.present(origin.id, {blob.digest for blob in parsed.blobs})
     for digest, size in present.items():
-        layers.add(tx, blobs, repository, Layer(digest, size), call.now)
+        layers.add(tx, emulator.blobs, repository, Layer(digest, size), call.now)
     # A tag that is immutable where it is stays, and the image comes without it (user guide).
     for name in (tag, None):
         try:

@@ -29,4 +29,5 @@ def new_call(
         origin=f"{scheme}://{host or endpoint_of(registry)}",
         secure=request.secure,
         endpoint_of=endpoint_of,
+        quotas=emulator.quotas,
     )
