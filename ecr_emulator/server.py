@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ecr_emulator import logs, management
+from ecr_emulator import bodies, logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.control import operations
@@ -74,6 +74,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,
             handle_signals=False,
+            keepalive_timeout=settings.idle_timeout,
             shutdown_timeout=LAST_TIMEOUT,
         )
         try:
@@ -125,6 +126,10 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
             task.add_done_callback(under_way.discard)
         try:
             return await dispatch(request)
+        except bodies.SlowBodyError as error:
+            response = web.Response(status=408, text=f"{error}\n")
+            response.force_close()
+            return response
         except ConnectionError:
             if request.transport is not None:
                 raise
@@ -143,7 +148,7 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
         return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
 
     operations.functions()  # Reads the service model, which no request should wait for.
-    app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
+    app = web.Application()
     # Line breaks too, which ``.`` leaves out.
     app.router.add_route("*", r"/{path:[\s\S]*}", handle)
     return app

@@ -78,6 +78,12 @@ class Settings:
         86400,
         "seconds for which uploads and layers that nobody has used are left alone by garbage collection",
     )
+    body_timeout: int = _setting(
+        60, "seconds in which a request's body has to bring another KiB or its end, or the client is cut off"
+    )
+    idle_timeout: int = _setting(
+        300, "seconds that a connection may take until it has sent the head of a request, the next one too"
+    )
     secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
@@ -94,8 +100,9 @@ class Settings:
                 raise SettingsError(f"{setting.name} must be one of {', '.join(choices)}, not {value!r}")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
-        if self.garbage_grace < 0:
-            raise SettingsError(f"garbage_grace must not be negative, not {self.garbage_grace}")
+        for name, least in (("garbage_grace", 0), ("body_timeout", 1), ("idle_timeout", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise SettingsError(f"account_id must be 12 digits, not {self.account_id!r}")
         if not re.fullmatch(r"[0-9a-z-]{2,25}", self.region):

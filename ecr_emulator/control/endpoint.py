@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
+from ecr_emulator import bodies
 from ecr_emulator.control import model, operations
 from ecr_emulator.core import errors
 from ecr_emulator.core.call import Call
@@ -40,11 +41,13 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         operation = _operation(target)
         request[OPERATION] = operation.name
         perform = _function(operation)
-        given = model.decode_input(operation, await _read_json(request))
+        given = model.decode_input(operation, await _read_json(emulator, request))
         output = await perform(emulator, _call(emulator, request, given), given)
         encoded = model.encode_output(operation, output)
     except errors.EcrError as error:
         return _error_response(error, request_id)
+    except ConnectionError:
+        raise
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
         return _error_response(errors.ServerException("The service failed"), request_id)
@@ -78,10 +81,10 @@ def _function(operation: model.Operation) -> operations.Perform:
     return perform
 
 
-async def _read_json(request: web.Request) -> Any:
+async def _read_json(emulator: Emulator, request: web.Request) -> Any:
     try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
+        body = await bodies.read(request, emulator.settings.body_timeout, MAX_REQUEST_SIZE)
+    except bodies.BodyTooLargeError:
         raise errors.SerializationException("The request is too large") from None
     try:
         return json.loads(body or b"{}", parse_constant=_reject_constant)
