@@ -6,7 +6,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-clients test-conformance newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-large: $(DEV) ## a layer of 5 GiB (needs that much of /var/tmp, and a minute)
+	$(BIN)/pytest tests/large
 
 test-clients: $(DEV) ## Docker, containerd, podman, Helm, cosign and others against a server (as root, installs them)
 	scripts/install_clients.sh

@@ -11,12 +11,15 @@ from typing import Any
 
 from aiohttp import web
 
-from ecr_emulator import __version__
-from ecr_emulator.core import signatures
+from ecr_emulator import __version__, bodies
+from ecr_emulator.core import garbage, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.metadata.store import Transaction
+
+# Bytes of a request, which needs few.
+_MAX_REQUEST_SIZE = 1 << 20
 
 Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
 
@@ -43,7 +46,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     Without ``account`` and ``region`` in the body the clock goes back to real time too, and no
     token that was handed out before is valid any more.
     """
-    body = await _read_object(request, {"account", "region"})
+    body = await _read_object(emulator, request, {"account", "region"})
     account, region = body.get("account"), body.get("region")
     if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
         raise _BadRequestError("account must be 12 digits")
@@ -70,7 +73,7 @@ async def read_clock(emulator: Emulator, _request: web.Request) -> web.Response:
 
 async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
     """Set the clock: to ``now`` (ISO 8601 or epoch seconds), ``advance`` seconds on, or ``reset``."""
-    body = await _read_object(request, {"now", "advance", "reset"})
+    body = await _read_object(emulator, request, {"now", "advance", "reset"})
     if len(body) != 1:
         raise _BadRequestError("the body must have one of now, advance and reset")
     if "reset" in body:
@@ -114,10 +117,11 @@ def _check_moment(moment: float) -> None:
         raise _BadRequestError("the time must be within the years 1 to 9999") from None
 
 
-async def _read_object(request: web.Request, members: set[str]) -> dict[str, Any]:
+async def _read_object(emulator: Emulator, request: web.Request, members: set[str]) -> dict[str, Any]:
     try:
-        body = json.loads(await request.read() or b"{}")
-    except (ValueError, RecursionError, web.HTTPRequestEntityTooLarge):
+        content = await bodies.read(request, emulator.settings.body_timeout, _MAX_REQUEST_SIZE)
+        body = json.loads(content or b"{}")
+    except (ValueError, RecursionError, bodies.BodyTooLargeError):
         raise _BadRequestError("the body must be JSON") from None
     if not isinstance(body, dict) or not body.keys() <= members:
         raise _BadRequestError(f"the body must be an object with {' or '.join(sorted(members))}")
@@ -138,12 +142,21 @@ async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
     return web.Response(body=certificate, content_type="application/x-pem-file")
 
 
+async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Response:
+    """Tell what the next garbage collection would remove."""
+    found = await garbage.find(emulator)
+    return web.json_response(
+        {"uploads": found.uploads, "layers": found.layers, "blobs": found.blobs, "bytes": found.size}
+    )
+
+
 PATH_PREFIX = "/_emulator/"
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "health": {"GET": health},
     "ready": {"GET": ready},
     "reset": {"POST": reset},
     "clock": {"GET": read_clock, "POST": set_clock},
+    "garbage": {"GET": find_garbage},
     "signing/certificates": {"GET": signing_certificates},
     "tls/ca.pem": {"GET": tls_ca},
 }

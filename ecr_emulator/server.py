@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ecr_emulator import logs, management
+from ecr_emulator import bodies, logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
-from ecr_emulator.core import layers
+from ecr_emulator.core import garbage, quotas
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
@@ -84,6 +84,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,
             handle_signals=False,
+            keepalive_timeout=settings.idle_timeout,
             shutdown_timeout=LAST_TIMEOUT,
         )
         try:
@@ -173,6 +174,10 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
             task.add_done_callback(under_way.discard)
         try:
             return await dispatch(request)
+        except bodies.SlowBodyError as error:
+            response = web.Response(status=408, text=f"{error}\n")
+            response.force_close()
+            return response
         except ConnectionError:
             if request.transport is not None:
                 raise
@@ -193,7 +198,7 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
     # These read files, which no request should wait for.
     operations.functions()
     access.actions()
-    app = web.Application(client_max_size=control_endpoint.MAX_REQUEST_SIZE)
+    app = web.Application()
     # Line breaks too, which ``.`` leaves out.
     app.router.add_route("*", r"/{path:[\s\S]*}", handle)
     return app
@@ -208,6 +213,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(
             f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
         ) from None
+    try:
+        limits = quotas.changed(settings.quotas)
+    except quotas.UnknownQuotaError as error:
+        raise StartError(str(error)) from None
     secrets = Secrets(settings.secrets)
     try:
         secrets.read()
@@ -242,8 +251,9 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             upstreams=HttpUpstreams(settings.upstreams),
             principals=principals,
             scanner=scanner,
+            quotas=limits,
         )
-        await layers.discard_abandoned(emulator)
+        await garbage.discard_abandoned(emulator)
     except Exception as error:
         await metadata.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error

@@ -21,8 +21,9 @@ def _setting(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata=_metadata(type(default), text, choices))
 
 
-def _metadata(kind: type, text: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"type": kind, "help": text, "choices": choices}
+def _metadata(kind: type, text: str, choices: tuple[str, ...] = (), values: type = str) -> dict[str, Any]:
+    """Return what is known of a setting; ``values`` is the type of the values of a table."""
+    return {"type": kind, "help": text, "choices": choices, "values": values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,25 @@ class Settings:
             "hosts and URLs, on the command line HOST=URL,HOST=URL",
         ),
     )
+    quotas: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_metadata(
+            dict,
+            "service quotas that differ from ECR's: a table of names and numbers, on the command line "
+            "NAME=NUMBER,NAME=NUMBER",
+            values=int,
+        ),
+    )
+    garbage_grace: int = _setting(
+        86400,
+        "seconds for which uploads and layers that nobody has used are left alone by garbage collection",
+    )
+    body_timeout: int = _setting(
+        60, "seconds in which a request's body has to bring another KiB or its end, or the client is cut off"
+    )
+    idle_timeout: int = _setting(
+        300, "seconds that a connection may take until it has sent the head of a request, the next one too"
+    )
     secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
     vulnerability_database: str = _setting(
         "", "folder of advisories in the OSV format, in which image scans look packages up"
@@ -97,9 +117,15 @@ class Settings:
                 raise SettingsError(f"{setting.name} must be one of {', '.join(choices)}, not {value!r}")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
-        for name in ("scan_timeout", "scan_max_size"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in (
+            ("scan_timeout", 1),
+            ("scan_max_size", 1),
+            ("garbage_grace", 0),
+            ("body_timeout", 1),
+            ("idle_timeout", 1),
+        ):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise SettingsError(f"account_id must be 12 digits, not {self.account_id!r}")
         if not re.fullmatch(r"[0-9a-z-]{2,25}", self.region):
@@ -110,9 +136,16 @@ class Settings:
             raise SettingsError("tls_certificate and tls_key need each other")
         if self.tls_certificate and self.tls == "off":
             raise SettingsError("tls_certificate needs tls to be on")
-        for host, url in self.upstreams.items():
-            if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
-                raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")
+        _check_tables(self.quotas, self.upstreams)
+
+
+def _check_tables(quotas: Mapping[str, Any], upstreams: Mapping[str, Any]) -> None:
+    for name, limit in quotas.items():
+        if type(limit) is not int or limit < 1:
+            raise SettingsError(f"quotas must have a whole number of at least 1 for {name}, not {limit!r}")
+    for host, url in upstreams.items():
+        if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
+            raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
@@ -133,18 +166,21 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
     texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in known}
     for source in (texts, flags):
         values |= {
-            name: _from_text(name, known[name].metadata["type"], value)
+            name: _from_text(name, known[name].metadata, value)
             for name, value in source.items()
             if name in known and value is not None
         }
     return Settings(**values)
 
 
-def _from_text(name: str, kind: type, value: Any) -> Any:
+def _from_text(name: str, metadata: Mapping[str, Any], value: Any) -> Any:
     """Return a setting's value from its text; a value that is none is left as it is."""
-    if not isinstance(value, str) or kind is str:
+    if not isinstance(value, str) or metadata["type"] is str:
         return value
-    return _integer(name, value) if kind is int else _pairs(name, value)
+    if metadata["type"] is int:
+        return _integer(name, value)
+    pairs = _pairs(name, value)
+    return pairs if metadata["values"] is str else {key: _integer(name, text) for key, text in pairs.items()}
 
 
 def _integer(name: str, text: str) -> int:

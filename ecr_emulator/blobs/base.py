@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Protocol
 
 # The algorithms of the OCI image specification that are registered; the length is that of the hex.
 _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+
+# Seconds that a request waits for another that is writing to the same upload.
+PATIENCE = 5.0
 
 
 class DigestMismatchError(Exception):
@@ -72,12 +75,14 @@ class UploadWriter(Protocol):
 class BlobStore(Protocol):
     """Keeps uploads and blobs."""
 
-    def upload(self, upload_id: str) -> AbstractAsyncContextManager[UploadWriter]:
+    def upload(
+        self, upload_id: str, *, patience: float = PATIENCE
+    ) -> AbstractAsyncContextManager[UploadWriter]:
         """Hold an upload, new or begun, for one request.
 
         Where the block raises an Exception, what was appended in it is dropped. Raises
-        UploadBusyError where another request keeps holding the upload, and UploadMissingError where
-        it has ended meanwhile.
+        UploadBusyError where another request keeps holding the upload for longer than ``patience``
+        seconds, and UploadMissingError where it has ended meanwhile.
         """
         ...
 
@@ -85,8 +90,8 @@ class BlobStore(Protocol):
         """Remove an upload's bytes, if there are any."""
         ...
 
-    async def upload_ids(self) -> list[str]:
-        """Return the ids of the uploads of which there are bytes."""
+    async def upload_ids(self, idle: float = 0.0) -> list[str]:
+        """Return the ids of the uploads of which there are bytes, none written within ``idle`` seconds."""
         ...
 
     def exists(self, digest: str) -> bool:
@@ -97,8 +102,15 @@ class BlobStore(Protocol):
         """Return what a blob can be read from, or None where it is not there."""
         ...
 
-    async def delete(self, digest: str) -> None:
-        """Remove a blob, if it is there."""
+    def digests(self) -> AsyncIterator[list[str]]:
+        """Give the digests of all blobs, in batches of a bounded size."""
+        ...
+
+    def remove(self, digest: str) -> int | None:
+        """Remove a blob at once, and return its size in bytes, or None where it is not there.
+
+        Called while metadata is held (``MetadataStore.hold``), so that nobody begins to count on the blob.
+        """
         ...
 
     async def clear(self) -> None:

@@ -8,22 +8,30 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
 
-from ecr_emulator.blobs.base import BlobFile, DigestMismatchError, UploadBusyError, UploadMissingError
+from ecr_emulator.blobs.base import (
+    PATIENCE,
+    BlobFile,
+    DigestMismatchError,
+    UploadBusyError,
+    UploadMissingError,
+)
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
 WRITE_SIZE = 1 << 20
 # Uploads whose hash state is kept between two requests; any other is hashed anew from its file.
 KEPT_HASHERS = 256
-# Seconds that a request waits for another that is writing to the same upload.
-BUSY_TIMEOUT = 5.0
+# Seconds between two attempts to hold an upload.
 BUSY_POLL = 0.05
 # Ends the names of folders that are being removed.
 REMOVED_SUFFIX = ".removed"
+# Digests that are listed at a time.
+LIST_SIZE = 500
 
 
 class _Hasher:
@@ -54,13 +62,13 @@ class FilesystemBlobs:
         self._uploads.mkdir(exist_ok=True)
 
     @contextlib.asynccontextmanager
-    async def upload(self, upload_id: str) -> AsyncIterator[FileUpload]:
+    async def upload(self, upload_id: str, *, patience: float = PATIENCE) -> AsyncIterator[FileUpload]:
         """Hold an upload, new or begun, for one request."""
         path = self._uploads / upload_id
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         upload = FileUpload(self, upload_id, await asyncio.to_thread(os.open, path, flags, 0o600), path)
         try:
-            await upload.lock()
+            await upload.lock(patience)
             yield upload
         except Exception:
             await asyncio.to_thread(upload.undo)
@@ -73,9 +81,22 @@ class FilesystemBlobs:
         self._hashers.pop(upload_id, None)
         await asyncio.to_thread((self._uploads / upload_id).unlink, missing_ok=True)
 
-    async def upload_ids(self) -> list[str]:
-        """Return the ids of the uploads of which there are bytes."""
-        return await asyncio.to_thread(os.listdir, self._uploads)
+    async def upload_ids(self, idle: float = 0.0) -> list[str]:
+        """Return the ids of the uploads of which there are bytes, none written within ``idle`` seconds."""
+        return await asyncio.to_thread(self._upload_ids, idle)
+
+    def _upload_ids(self, idle: float) -> list[str]:
+        if idle <= 0:
+            return os.listdir(self._uploads)
+        written_before = time.time() - idle
+        ids = []
+        with os.scandir(self._uploads) as entries:
+            for entry in entries:
+                # One that has ended since it was listed is none any more.
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime <= written_before:
+                        ids.append(entry.name)
+        return ids
 
     def exists(self, digest: str) -> bool:
         """Tell at once whether a blob is there."""
@@ -89,9 +110,23 @@ class FilesystemBlobs:
         except FileNotFoundError:
             return None
 
-    async def delete(self, digest: str) -> None:
-        """Remove a blob, if it is there."""
-        await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+    async def digests(self) -> AsyncIterator[list[str]]:
+        """Give the digests of all blobs, a folder at a time and in batches."""
+        for algorithm in await asyncio.to_thread(_names, self._blobs):
+            for folder in await asyncio.to_thread(_names, self._blobs / algorithm):
+                names = await asyncio.to_thread(_names, self._blobs / algorithm / folder)
+                for start in range(0, len(names), LIST_SIZE):
+                    yield [f"{algorithm}:{name}" for name in names[start : start + LIST_SIZE]]
+
+    def remove(self, digest: str) -> int | None:
+        """Remove a blob at once, and return its size in bytes, or None where it is not there."""
+        path = self._path(digest)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return None
+        return size
 
     async def clear(self) -> None:
         """Remove every blob and every upload."""
@@ -195,12 +230,13 @@ class FileUpload:
                 return digest
         raise DigestMismatchError(actual)
 
-    async def lock(self) -> None:
+    async def lock(self, patience: float) -> None:
         """Keep out other requests, of this and of other server processes.
 
-        Raises UploadBusyError, and UploadMissingError where the upload has ended meanwhile.
+        Raises UploadBusyError after ``patience`` seconds, and UploadMissingError where the upload has
+        ended meanwhile.
         """
-        deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + patience
         while not await asyncio.to_thread(self._try_lock):
             if asyncio.get_running_loop().time() > deadline:
                 raise UploadBusyError
@@ -265,6 +301,14 @@ async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
             batch, size = [], 0
     if batch:
         yield b"".join(batch)
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder, in order; none where it has gone, as in a store that is cleared."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
+from ecr_emulator import bodies
 from ecr_emulator.control import model, operations
 from ecr_emulator.control.access import accesses_of
 from ecr_emulator.core import errors
@@ -44,7 +45,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         operation = _operation(target)
         request[OPERATION] = operation.name
         perform = _function(operation)
-        body = await _read(request)
+        body = await _read(emulator, request)
         caller = await _caller(emulator, request, body)
         given = model.decode_input(operation, _parse(body))
         registry = Registry(given.get("registryId", caller.registry.account), caller.registry.region)
@@ -90,10 +91,10 @@ def _function(operation: model.Operation) -> operations.Perform:
     return perform
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(emulator: Emulator, request: web.Request) -> bytes:
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
+        return await bodies.read(request, emulator.settings.body_timeout, MAX_REQUEST_SIZE)
+    except bodies.BodyTooLargeError:
         raise errors.SerializationException("The request is too large") from None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ecr_emulator.core import quotas
 from ecr_emulator.core.identities import Identity
+from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
 
 
@@ -44,9 +46,15 @@ class Call:
     user_agent: str | None = None
     """What the caller's client calls itself."""
 
+    quotas: Quotas = field(default_factory=quotas.defaults)
+    """How much there can be of something, by name."""
 
-def unattended(registry: Registry, now: float) -> Call:
-    """Return the Call of work that no request waits for; its caller is the account's root."""
+
+def unattended(registry: Registry, now: float, limits: Quotas | None = None) -> Call:
+    """Return the Call of work that no request waits for; its caller is the account's root.
+
+    ``limits`` are the quotas, if not ECR's.
+    """
     return Call(
         registry=registry,
         caller_arn=registry.root_arn,
@@ -55,4 +63,5 @@ def unattended(registry: Registry, now: float) -> Call:
         origin="",
         secure=True,
         endpoint_of=lambda _registry: "",
+        quotas=quotas.defaults() if limits is None else limits,
     )

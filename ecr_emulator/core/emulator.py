@@ -9,6 +9,7 @@ from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
+from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -30,6 +31,8 @@ class Emulator:
     upstreams: Upstreams
     principals: Principals
     scanner: Scanner
+    quotas: Quotas
+    """How much there can be of something in a registry, by name."""
     ca_file: Path | None = None
     """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     flights: Flights = field(default_factory=Flights)

@@ -93,8 +93,8 @@ def put(
     its way out of it, is restored at once and then counts as new (ECR user guide, "Restoring an image").
 
     Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
-    LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists- and, where nothing would
-    change, ImageAlreadyExistsException.
+    LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists-, LimitExceeded- (of the repository's
+    images, of the image's tags) and, where nothing would change, ImageAlreadyExistsException.
     """
     repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
     if tag is not None:
@@ -129,8 +129,8 @@ def put(
     elif is_archived:
         tx.images.restore(image.id, call.now)
         image = replace(image, status="ACTIVE", last_activated_at=call.now)
-    if tag is not None:
-        tx.tags.put(repository.id, tag, image.id)
+    if tag is not None and not is_tagged:
+        put_tag(tx, call, repository, image, tag)
     pushes.announce(tx, call, Push(repository, image, tag, is_new, replicated))
     return image
 
@@ -164,10 +164,23 @@ def push(
             )
 
 
+def put_tag(tx: Transaction, call: Call, repository: Repository, image: Image, tag: str) -> None:
+    """Point a tag at an image that does not have it. Raises LimitExceededException."""
+    limit = call.quotas["tags_per_image"]
+    if tx.tags.count(image.id) >= limit:
+        raise errors.LimitExceededException(
+            f"Adding tag '{tag}' to an image in the repository with name '{repository.name}' in registry "
+            f"with id '{repository.account}' exceeds the maximum allowed number of tags per image which is "
+            f"'{limit}'"
+        )
+    tx.tags.put(repository.id, tag, image.id)
+
+
 def cache(tx: Transaction, call: Call, repository: Repository, manifest: Manifest) -> tuple[Image, bool]:
     """Store a manifest of an upstream registry, whose layers and children come later.
 
-    Returns the image and whether it is new. Nobody is told of it before it is whole.
+    Returns the image and whether it is new. Nobody is told of it before it is whole. Raises
+    LimitExceededException.
     """
     image = tx.images.by_digest(repository.id, manifest.digest)
     if image is not None:
@@ -184,6 +197,12 @@ def _insert(
     check_layers: bool,
     check_children: bool = True,
 ) -> Image:
+    limit = call.quotas["images_per_repository"]
+    if repository.image_count >= limit:
+        raise errors.LimitExceededException(
+            f"The repository with name '{repository.name}' in registry with id '{repository.account}' "
+            f"already has the maximum allowed number of images which is '{limit}'"
+        )
     blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
     layers = tx.layers.present(repository.id, blobs)
     if check_layers and (missing := blobs.keys() - layers.keys()):

@@ -6,15 +6,19 @@ repository it was uploaded to, and its bytes are stored once for all repositorie
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ecr_emulator.blobs.base import (
     BlobFile,
+    BlobStore,
     DigestMismatchError,
     UploadBusyError,
     UploadMissingError,
+    UploadWriter,
     is_digest,
 )
 from ecr_emulator.core import account_settings, authorization, errors, pull_through, repositories, templates
@@ -31,6 +35,15 @@ PART_SIZE = 10 * 1024 * 1024
 MIN_PART_SIZE = 5 * 1024 * 1024
 MAX_PARTS = 4200
 MAX_SIZE = 52_000 * 1024 * 1024
+# Seconds for which it need not be noted again that a push counts on a layer: a small part of the time that
+# garbage collection leaves it alone, so that a push costs few writes for the layers that are there.
+TOUCH_INTERVAL = 3600.0
+
+T = TypeVar("T")
+
+
+class BlobGoneError(Exception):
+    """A blob was collected as garbage just before it was made a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +185,13 @@ async def complete(
                     "All layer parts except the last part should be at least "
                     f"{min_part_size // (1024 * 1024)}MB"
                 )
-            digest = await writer.publish(upload.size, digests)
-            known = await emulator.metadata.write(_finish, emulator, call, repository_name, upload, digest)
+
+            async def finish(digest: str) -> bool:
+                return await emulator.metadata.write(
+                    _finish, emulator.blobs, call, repository_name, upload, digest
+                )
+
+            digest, known = await _publish(writer, upload.size, digests, finish)
     except DigestMismatchError:
         raise errors.InvalidLayerException(
             "None of the provided layer digests match the calculated layer digest"
@@ -191,18 +209,40 @@ async def complete(
     return Layer(digest, upload.size)
 
 
+async def _publish(
+    writer: UploadWriter, size: int, digests: Sequence[str], finish: Callable[[str], Awaitable[T]]
+) -> tuple[str, T]:
+    """Make an upload a blob, and that a layer by ``finish``; again, where it is collected in between.
+
+    Returns the blob's digest and what ``finish`` returns.
+    """
+    while True:
+        digest = await writer.publish(size, digests)
+        with contextlib.suppress(BlobGoneError):
+            return digest, await finish(digest)
+
+
+def add(tx: Transaction, blobs: BlobStore, repository: Repository, layer: Layer, now: float) -> None:
+    """Make a blob a layer of a repository. Raises BlobGoneError where it is not in the store (any more).
+
+    The row comes first: once it is there, garbage collection leaves the blob alone or has removed it.
+    """
+    tx.layers.insert(repository.id, layer.digest, layer.size, now)
+    if not blobs.exists(layer.digest):
+        raise BlobGoneError(layer.digest)
+
+
 def _finish(
-    tx: Transaction, emulator: Emulator, call: Call, repository_name: str, upload: Upload, digest: str
+    tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, upload: Upload, digest: str
 ) -> bool:
     """End the upload and add the layer; tell whether the repository had it."""
     repository = repositories.find(tx, call, repository_name)
-    # The blob was published before this transaction: it may have been collected in between.
-    if not tx.uploads.delete(upload.id) or not emulator.blobs.exists(digest):
+    if not tx.uploads.delete(upload.id):
         raise _upload_not_found(call, repository_name, upload.id)
     # What is in the archive can be uploaded again, to push its image again or another.
     archived = tx.images.archived_layers(repository.id, [digest])
     known = tx.layers.get(repository.id, digest) is not None and not archived
-    tx.layers.insert(repository.id, digest, upload.size, call.now)
+    add(tx, blobs, repository, Layer(digest, upload.size), call.now)
     return known
 
 
@@ -219,20 +259,18 @@ async def store(
     try:
         async with emulator.blobs.upload(upload_id) as writer:
             size = await writer.append(0, _bounded(chunks, MAX_SIZE))
-            await writer.publish(size, [digest])
-            await emulator.metadata.write(_insert_layer, emulator, call, repository_name, Layer(digest, size))
+
+            async def insert(digest: str) -> None:
+                layer = Layer(digest, size)
+                await emulator.metadata.write(_insert_layer, emulator.blobs, call, repository_name, layer)
+
+            await _publish(writer, size, [digest], insert)
     finally:
         await emulator.blobs.discard(upload_id)
 
 
-def _insert_layer(
-    tx: Transaction, emulator: Emulator, call: Call, repository_name: str, layer: Layer
-) -> None:
-    repository = repositories.find(tx, call, repository_name)
-    # The blob was published before this transaction: it may have been collected in between.
-    if not emulator.blobs.exists(layer.digest):
-        raise _layer_not_found(repository, layer.digest)
-    tx.layers.insert(repository.id, layer.digest, layer.size, call.now)
+def _insert_layer(tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, layer: Layer) -> None:
+    add(tx, blobs, repositories.find(tx, call, repository_name), layer, call.now)
 
 
 async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
@@ -240,13 +278,24 @@ async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source_name: str) -> bool:
+async def mount(emulator: Emulator, call: Call, repository_name: str, digest: str, source_name: str) -> bool:
     """Make a layer of another repository of the registry one of this repository's, if that is possible.
 
     It is while BLOB_MOUNTING is ENABLED, from repositories with the same encryption that no
     pull-through cache rule is for (ECR user guide, Blob mounting), and that the caller may download
     layers from. Where it is not, false tells the caller to upload the layer.
     """
+    try:
+        return await emulator.metadata.write(
+            _mount, emulator.blobs, call, repository_name, digest, source_name
+        )
+    except BlobGoneError:
+        return False
+
+
+def _mount(
+    tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, digest: str, source_name: str
+) -> bool:
     registry = call.registry
     if account_settings.get(tx, call, "BLOB_MOUNTING") != "ENABLED":
         return False
@@ -261,7 +310,7 @@ def mount(tx: Transaction, call: Call, repository_name: str, digest: str, source
     layer = tx.layers.get(source.id, digest)
     if layer is None or tx.images.archived_layers(source.id, [digest]):
         return False
-    tx.layers.insert(target.id, digest, layer.size, call.now)
+    add(tx, blobs, target, layer, call.now)
     return True
 
 
@@ -281,8 +330,34 @@ def _delete_upload(tx: Transaction, call: Call, repository_name: str, upload_id:
     return upload
 
 
-def check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> list[Availability]:
-    """Tell of each digest whether it is a layer of the repository. Raises RepositoryNotFoundException."""
+async def check(
+    emulator: Emulator, call: Call, repository_name: str, digests: Sequence[str]
+) -> list[Availability]:
+    """Tell a push which digests are layers of the repository. Raises RepositoryNotFoundException."""
+    await touch(emulator, call, repository_name, digests)
+    return await emulator.metadata.read(_check, call, repository_name, digests)
+
+
+async def touch(emulator: Emulator, call: Call, repository_name: str, digests: Sequence[str]) -> None:
+    """Note that a push counts on layers, before it is told whether they are there.
+
+    Those that are will be kept for its image, which may come later. Raises RepositoryNotFoundException.
+    """
+    untouched = await emulator.metadata.read(_untouched, call, repository_name, digests)
+    if untouched:
+        await emulator.metadata.write(_touch, call, repository_name, untouched)
+
+
+def _untouched(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> list[str]:
+    repository = repositories.find(tx, call, repository_name)
+    return tx.layers.untouched(repository.id, digests, call.now - TOUCH_INTERVAL)
+
+
+def _touch(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> None:
+    tx.layers.touch(repositories.find(tx, call, repository_name).id, digests, call.now)
+
+
+def _check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> list[Availability]:
     repository = repositories.find(tx, call, repository_name)
     present = tx.layers.present(repository.id, digests)
     media_types = tx.images.layer_media_types(repository.id, present)
@@ -344,6 +419,8 @@ async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest
     layer = await emulator.metadata.read(find_accessible, call, repository_name, digest)
     blob = await emulator.blobs.open(layer.digest)
     if blob is None:
+        # With its layer, which went between the two?
+        await emulator.metadata.read(find_accessible, call, repository_name, digest)
         raise errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")
     return blob
 
@@ -359,17 +436,3 @@ def delete(tx: Transaction, call: Call, repository_name: str, digest: str) -> No
     if tx.images.is_referenced(repository.id, "layer", digest):
         raise errors.InvalidParameterException(f"The layer with digest '{digest}' is used by an image")
     tx.layers.delete(repository.id, layer.digest)
-
-
-async def discard_abandoned(emulator: Emulator) -> None:
-    """Remove the bytes of uploads that are no more, as a crash can leave them."""
-    # Listed first: an upload that begins meanwhile has its row before its bytes.
-    present = await emulator.blobs.upload_ids()
-    known = await emulator.metadata.read(_upload_ids)
-    for upload_id in present:
-        if upload_id not in known:
-            await emulator.blobs.discard(upload_id)
-
-
-def _upload_ids(tx: Transaction) -> set[str]:
-    return set(tx.uploads.ids())

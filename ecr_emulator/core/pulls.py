@@ -245,7 +245,7 @@ def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: 
         # User guide: immutability keeps ECR from updating images that have the same tag.
         moved = tagged is None or not (tagged == image.id or repositories.is_immutable(repository, tag))
         if moved:
-            tx.tags.put(repository.id, tag, image.id)
+            images.put_tag(tx, call, repository, image, tag)
         tx.upstream_tags.put(repository.id, tag, image.id if moved else tagged or image.id, call.now)
     if is_new or moved:
         payload = {

@@ -58,7 +58,8 @@ def create(
     """Create a repository.
 
     Raises RepositoryAlreadyExistsException, InvalidParameterException for settings that do not
-    fit together, InvalidTagParameterException and TooManyTagsException.
+    fit together, InvalidTagParameterException, TooManyTagsException, and LimitExceededException where
+    the registry is full.
     """
     registry = call.registry
     check_mutability(tag_mutability, tag_exclusions)
@@ -68,6 +69,12 @@ def create(
     if tx.repositories.get(registry.account, registry.region, name) is not None:
         raise errors.RepositoryAlreadyExistsException(
             f"The repository with name '{name}' already exists in the registry with id '{registry.account}'"
+        )
+    limit = call.quotas["registered_repositories"]
+    if tx.repositories.are_at_least(registry.account, registry.region, limit):
+        raise errors.LimitExceededException(
+            f"The registry with id '{registry.account}' already has the maximum allowed number of "
+            f"repositories which is '{limit}'"
         )
     if encryption_type != "AES256" and kms_key is None:
         kms_key = f"arn:{registry.partition}:kms:{registry.region}:{registry.account}:alias/aws/ecr"

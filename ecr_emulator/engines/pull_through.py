@@ -78,6 +78,7 @@ def _call(emulator: Emulator, registry: Registry) -> Call:
         origin="",
         secure=False,
         endpoint_of=lambda _registry: "",
+        quotas=emulator.quotas,
     )
 
 

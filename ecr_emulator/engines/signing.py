@@ -40,7 +40,7 @@ def _due(tx: Transaction, now: float) -> list[Task]:
 async def _do(emulator: Emulator, task: Task) -> None:
     payload = task.payload
     work = Work(task.id, payload["repository"], payload["digest"], payload["profile"])
-    own = unattended(Registry(task.account, task.region), emulator.clock.now())
+    own = unattended(Registry(task.account, task.region), emulator.clock.now(), emulator.quotas)
     call = replace(own, caller_arn=payload["caller"])
     try:
         await signatures.sign(emulator, call, work)

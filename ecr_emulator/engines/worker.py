@@ -6,7 +6,16 @@ import asyncio
 import logging
 
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.engines import Engine, archive, lifecycle, pull_through, replication, scans, signing
+from ecr_emulator.engines import (
+    Engine,
+    archive,
+    garbage,
+    lifecycle,
+    pull_through,
+    replication,
+    scans,
+    signing,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -17,6 +26,7 @@ ENGINES: tuple[Engine, ...] = (
     pull_through.ENGINE,
     signing.ENGINE,
     scans.ENGINE,
+    garbage.ENGINE,
 )
 # Seconds between two looks at what is due.
 INTERVAL = 0.5

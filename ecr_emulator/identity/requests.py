@@ -33,4 +33,5 @@ def new_call(
         identity=emulator.principals.identities.get(caller_arn),
         source_ip=request.remote,
         user_agent=request.headers.get("User-Agent"),
+        quotas=emulator.quotas,
     )

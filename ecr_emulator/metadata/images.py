@@ -143,6 +143,9 @@ class Images:
         self._database.run(
             "INSERT INTO manifests (image_id, content) VALUES (:id, :content)", id=image_id, content=manifest
         )
+        self._database.run(
+            "UPDATE repositories SET image_count = image_count + 1 WHERE id = :id", id=image.repository_id
+        )
         return image_id
 
     def add_references(
@@ -360,4 +363,9 @@ class Images:
 
     def delete(self, image_id: int) -> None:
         """Remove an image with its manifest, its tags and its references."""
+        self._database.run(
+            "UPDATE repositories SET image_count = image_count - 1"
+            " WHERE id = (SELECT repository_id FROM images WHERE id = :id)",
+            id=image_id,
+        )
         self._database.run("DELETE FROM images WHERE id = :id", id=image_id)

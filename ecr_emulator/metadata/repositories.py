@@ -28,6 +28,7 @@ class Repository:
     lifecycle_policy_text: str | None = None
     lifecycle_evaluated_at: float | None = None
     lifecycle_due_at: float | None = None
+    image_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,17 @@ class Repositories:
             limit=limit,
         )
         return [_repository(row) for row in rows]
+
+    def are_at_least(self, account: str, region: str, number: int) -> bool:
+        """Tell whether a registry has so many repositories, looking at no more of them."""
+        row = self._database.one(
+            "SELECT 1 FROM repositories WHERE account = :account AND region = :region"
+            " LIMIT 1 OFFSET :skipped",
+            account=account,
+            region=region,
+            skipped=number - 1,
+        )
+        return row is not None
 
     def next_registry(self, account: str, region: str) -> tuple[str, str] | None:
         """Return the first (account, region) past the one given that has a repository."""

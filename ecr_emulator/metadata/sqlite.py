@@ -6,8 +6,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -20,6 +21,15 @@ T = TypeVar("T")
 READERS = 2
 # Writers that wait share one commit, and so one fsync.
 LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the writer is to do; ``alone`` keeps it out of the commits of others."""
+
+    future: Future[Any]
+    function: Callable[[Transaction], Any]
+    alone: bool = False
 
 
 class SchemaTooNewError(RuntimeError):
@@ -122,9 +132,7 @@ class SqliteMetadata:
         except BaseException:
             writer.close()
             raise
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[Transaction], Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, args=(writer,), name="metadata-writer")
         self._writer.start()
         self._reader = threading.local()
@@ -152,8 +160,17 @@ class SqliteMetadata:
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
+        return await self._submit(lambda tx: function(tx, *args, **kwargs), alone=False)
+
+    async def hold(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads metadata while nobody, in any process, can write them."""
+        return await self._submit(lambda tx: function(tx, *args, **kwargs), alone=True)
+
+    async def _submit(self, function: Callable[[Transaction], T], *, alone: bool) -> T:
         future: Future[T] = Future()
-        self._jobs.put((future, lambda tx: function(tx, *args, **kwargs)))
+        self._jobs.put(_Job(future, function, alone))
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
@@ -187,34 +204,43 @@ class SqliteMetadata:
             while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            batch = [job for job in jobs if job is not None and job[0].set_running_or_notify_cancel()]
-            if batch:
-                _write_batch(connection, transaction, batch)
+            for batch in _batches([job for job in jobs if job is not None]):
+                if running := [job for job in batch if job.future.set_running_or_notify_cancel()]:
+                    _write_batch(connection, transaction, running)
         connection.close()
 
 
-def _write_batch(
-    connection: sqlite3.Connection,
-    transaction: Transaction,
-    batch: list[tuple[Future[Any], Callable[[Transaction], Any]]],
-) -> None:
+def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+    """Give jobs in their order, those that share a commit together."""
+    batch: list[_Job] = []
+    for job in jobs:
+        if job.alone:
+            yield batch
+            yield [job]
+            batch = []
+        else:
+            batch.append(job)
+    yield batch
+
+
+def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch: Sequence[_Job]) -> None:
     """Run the jobs one after the other in one commit; each is undone alone where it fails."""
     outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for future, function in batch:
+        for job in batch:
             connection.execute("SAVEPOINT job")
             try:
-                outcomes.append((future, function(transaction), None))
+                outcomes.append((job.future, job.function(transaction), None))
             except BaseException as error:
                 connection.execute("ROLLBACK TO job")
-                outcomes.append((future, None, error))
+                outcomes.append((job.future, None, error))
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        outcomes = [(future, None, error) for future, _ in batch]
+        outcomes = [(job.future, None, error) for job in batch]
     for future, result, failure in outcomes:
         if failure is None:
             future.set_result(result)

@@ -98,6 +98,16 @@ class MetadataStore(Protocol):
         """
         ...
 
+    async def hold(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads metadata while nobody, in any process, can write them.
+
+        All that it sees is committed, and stays true until it returns: no transaction that may still be
+        undone has a part in it.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of the database."""
         ...

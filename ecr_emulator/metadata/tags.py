@@ -28,6 +28,11 @@ class Tags:
         rows = self._database.all("SELECT name FROM tags WHERE image_id = :id ORDER BY name", id=image_id)
         return [row["name"] for row in rows]
 
+    def count(self, image_id: int) -> int:
+        """Return how many tags an image has."""
+        row = self._database.one("SELECT count(*) AS number FROM tags WHERE image_id = :id", id=image_id)
+        return 0 if row is None else int(row["number"])
+
     def of_images(self, image_ids: Collection[int]) -> dict[int, list[str]]:
         """Return the names of the tags of several images, by image."""
         names: dict[int, list[str]] = {image_id: [] for image_id in image_ids}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ecr_emulator.metadata.database import Database
@@ -66,6 +68,27 @@ class Uploads:
         """End an upload; false if it was not there."""
         return self._database.run("DELETE FROM uploads WHERE id = :id", id=upload_id) == 1
 
-    def ids(self) -> list[str]:
-        """Return the ids of all uploads."""
-        return [row["id"] for row in self._database.all("SELECT id FROM uploads")]
+    def delete_stale(self, upload_id: str, before: float) -> bool:
+        """End an upload that nobody has gone on with since ``before``; false if there is no such."""
+        changed = self._database.run(
+            "DELETE FROM uploads WHERE id = :id AND updated_at <= :before", id=upload_id, before=before
+        )
+        return changed == 1
+
+    def stale(self, before: float, after_id: str, limit: int) -> list[str]:
+        """Return at most ``limit`` ids of uploads untouched since ``before``, from the first past an id."""
+        rows = self._database.all(
+            "SELECT id FROM uploads WHERE updated_at <= :before AND id > :after_id ORDER BY id LIMIT :limit",
+            before=before,
+            after_id=after_id,
+            limit=limit,
+        )
+        return [row["id"] for row in rows]
+
+    def known(self, upload_ids: Collection[str]) -> set[str]:
+        """Return those of the ids that are uploads'."""
+        rows = self._database.all(
+            "SELECT id FROM uploads WHERE id IN (SELECT value FROM json_each(:ids))",
+            ids=json.dumps(list(upload_ids)),
+        )
+        return {row["id"] for row in rows}

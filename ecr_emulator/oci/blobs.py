@@ -29,6 +29,9 @@ def checked_digest(digest: str) -> str:
 async def get(context: Context) -> web.StreamResponse:
     """Answer GET, with or without a range, and HEAD."""
     digest = checked_digest(context.reference)
+    if context.request.method == "HEAD":
+        # What a push asks, to leave out what is there.
+        await layers.touch(context.emulator, context.call, context.name, [digest])
     return blob_response(await pulls.open_layer(context.emulator, context.call, context.name, digest), digest)
 
 

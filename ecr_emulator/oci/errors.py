@@ -25,7 +25,8 @@ _ANSWERS: dict[type[errors.EcrError], tuple[int, str]] = {
     errors.InvalidLayerPartException: (416, "BLOB_UPLOAD_INVALID"),
     errors.ImageTagAlreadyExistsException: (400, "TAG_INVALID"),
     errors.InvalidParameterException: (405, "UNSUPPORTED"),
-    errors.LimitExceededException: (429, "TOOMANYREQUESTS"),
+    # What ECR answers to pushes past a quota; 429 is for those that come too fast.
+    errors.LimitExceededException: (403, "DENIED"),
     errors.AccessDeniedException: (403, "DENIED"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import CIMultiDict
 
+from ecr_emulator import bodies
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.core import errors, images, manifest, pulls
 from ecr_emulator.core.images import ImageId
@@ -44,7 +45,7 @@ async def put(context: Context) -> web.Response:
     for tag in tags:
         if not is_tag(tag):
             raise OciError(400, "TAG_INVALID", f"The tag '{tag}' is not valid")
-    content = await _read(context.request)
+    content = await _read(context)
     media_type = context.request.headers.get("Content-Type", "").partition(";")[0].strip() or None
     algorithm = image_id.digest.partition(":")[0] if image_id.digest else "sha256"
     parsed = manifest.parse(content, media_type, algorithm)
@@ -75,15 +76,14 @@ async def put(context: Context) -> web.Response:
     return web.Response(status=201, headers=headers)
 
 
-async def _read(request: web.Request) -> bytes:
-    """Read a manifest, at most one byte past the largest."""
-    content = bytearray()
-    while len(content) <= manifest.MAX_SIZE:
-        chunk = await request.content.read(manifest.MAX_SIZE + 1 - len(content))
-        if not chunk:
-            return bytes(content)
-        content += chunk
-    raise OciError(413, "MANIFEST_INVALID", f"A manifest can have at most {manifest.MAX_SIZE} bytes")
+async def _read(context: Context) -> bytes:
+    """Read a manifest, and not much more than the largest."""
+    try:
+        return await bodies.read(context.request, context.emulator.settings.body_timeout, manifest.MAX_SIZE)
+    except bodies.BodyTooLargeError:
+        raise OciError(
+            413, "MANIFEST_INVALID", f"A manifest can have at most {manifest.MAX_SIZE} bytes"
+        ) from None
 
 
 async def delete(context: Context) -> web.Response:

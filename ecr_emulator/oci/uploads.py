@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable
 
 from aiohttp import web
 
+from ecr_emulator import bodies
 from ecr_emulator.core import errors, layers
 from ecr_emulator.metadata.uploads import Upload
 from ecr_emulator.oci.blobs import checked_digest
@@ -17,8 +18,8 @@ from ecr_emulator.oci.errors import OciError, translate
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?")
 
 
-def _body(request: web.Request) -> AsyncIterable[bytes]:
-    return request.content.iter_any()
+def _body(context: Context) -> AsyncIterable[bytes]:
+    return bodies.chunks(context.request, context.emulator.settings.body_timeout)
 
 
 def _location(context: Context, upload_id: str) -> str:
@@ -43,7 +44,7 @@ async def post(context: Context) -> web.Response:
     if (
         mounted is not None
         and source is not None
-        and await context.emulator.metadata.write(layers.mount, context.call, context.name, mounted, source)
+        and await layers.mount(context.emulator, context.call, context.name, mounted, source)
     ):
         return _created(context, mounted)
     digest = context.request.query.get("digest")
@@ -53,7 +54,7 @@ async def post(context: Context) -> web.Response:
     if digest is None:
         return web.Response(status=202, headers=_progress(context, upload_id, 0))
     try:
-        await layers.append(context.emulator, context.call, context.name, upload_id, _body(context.request))
+        await layers.append(context.emulator, context.call, context.name, upload_id, _body(context))
         return await _complete(context, upload_id, digest)
     except BaseException:
         # The client never learned of this upload: nobody could go on with it.
@@ -113,7 +114,7 @@ async def _append(context: Context) -> Upload:
             context.call,
             context.name,
             context.reference,
-            _body(request),
+            _body(context),
             first_byte=first_byte,
             length=length,
         )

@@ -119,12 +119,14 @@ def test_a_page_of_no_number_is_refused(oci: OciClient, tagged: str, size: str) 
 
 
 def test_a_page_has_1000_tags_where_no_number_is_given(oci: OciClient, repository: str) -> None:
-    image = oci.push_image(repository)
+    # One image takes 1000 tags.
+    images = [oci.push_image(repository, seed=seed) for seed in ("one", "two")]
     tags = [f"t{number:04}" for number in range(1001)]
     connection = oci.connect()
-    for tag in tags:
+    for number, tag in enumerate(tags):
+        manifest = images[number % 2].manifest
         answer = exchange(
-            connection, "PUT", f"/v2/app/manifests/{tag}", image.manifest, {"Content-Type": OCI_MANIFEST}
+            connection, "PUT", f"/v2/app/manifests/{tag}", manifest, {"Content-Type": OCI_MANIFEST}
         )
         assert answer.status == 201
     connection.close()

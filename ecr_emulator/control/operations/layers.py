@@ -66,8 +66,8 @@ async def batch_check_layer_availability(emulator: Emulator, call: Call, given: 
     """Tell which layers a repository has."""
     digests = list(dict.fromkeys(given["layerDigests"]))
     failures = {digest: failure for digest in digests if (failure := _failure(digest))}
-    checked = await emulator.metadata.read(
-        layers.check, call, given["repositoryName"], [digest for digest in digests if digest not in failures]
+    checked = await layers.check(
+        emulator, call, given["repositoryName"], [digest for digest in digests if digest not in failures]
     )
     return {"layers": [_describe(found) for found in checked], "failures": list(failures.values())}
 

@@ -1,0 +1,105 @@
+"""The queries of garbage collection: which layers and blobs nobody uses, and what finding them costs."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from ecr_emulator.metadata.layers import LayerKey
+from ecr_emulator.metadata.sqlite import SqliteDatabase, migrate
+from ecr_emulator.metadata.store import Transaction
+
+LAYERS = 5000
+BATCH = 100
+NOW, BEFORE = 1000.0, 500.0
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    """A database with two repositories of 5,000 layers, one in ten of which no image names."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        tx = Transaction(SqliteDatabase(connection))
+        for name in ("app", "other"):
+            repository = tx.repositories.insert(
+                account="000000000000",
+                region="us-east-1",
+                name=name,
+                created_at=0,
+                tag_mutability="MUTABLE",
+                tag_exclusions=(),
+                scan_on_push=False,
+                encryption_type="AES256",
+                kms_key=None,
+            )
+            image_id = connection.execute(
+                "INSERT INTO images"
+                " (repository_id, digest, media_type, manifest_size, size, pushed_at, status)"
+                " VALUES (?, 'sha256:image', '', 0, 0, 0, 'ACTIVE')",
+                (repository.id,),
+            ).lastrowid
+            assert image_id is not None
+            for number in range(LAYERS):
+                tx.layers.insert(repository.id, digest(number), 1, NOW if number % 20 == 0 else 0)
+            named = {digest(number): "" for number in range(LAYERS) if number % 10}
+            tx.images.add_references(image_id, repository.id, "layer", named)
+        yield connection
+
+
+def digest(number: int) -> str:
+    return f"sha256:{number:064}"
+
+
+def test_a_scan_sees_each_layer_once_at_the_same_cost(connection: sqlite3.Connection) -> None:
+    tx = Transaction(SqliteDatabase(connection))
+    ticks = 0
+
+    def tick() -> int:
+        nonlocal ticks
+        ticks += 1
+        return 0
+
+    connection.set_progress_handler(tick, 10)
+    last: LayerKey = (0, "")
+    seen: dict[LayerKey, bool] = {}
+    costs = []
+    while True:
+        ticks = 0
+        page = tx.layers.scan(BEFORE, last, BATCH)
+        if not page:
+            break
+        costs.append(ticks)
+        assert not seen.keys() & dict(page).keys()
+        seen |= dict(page)
+        last = page[-1][0]
+    connection.set_progress_handler(None, 0)
+    # Unused is what no image names; what was touched since is not.
+    assert seen == {
+        (repository_id, digest(number)): number % 20 == 10
+        for repository_id in (1, 2)
+        for number in range(LAYERS)
+    }
+    assert max(costs) < 2 * min(costs)
+
+
+def test_only_what_still_is_unused_is_removed(connection: sqlite3.Connection) -> None:
+    tx = Transaction(SqliteDatabase(connection))
+    keys = [(1, digest(number)) for number in (0, 1, 10, 30, LAYERS)]
+    assert tx.layers.delete_unused(keys, BEFORE) == 2
+    assert tx.layers.present(1, [key[1] for key in keys]).keys() == {digest(0), digest(1)}
+    tx.layers.touch(1, [digest(50), digest(LAYERS)], NOW)
+    assert tx.layers.delete_unused([(1, digest(50)), (2, digest(50))], BEFORE) == 1
+    assert tx.layers.get(1, digest(LAYERS)) is None
+
+
+def test_a_blob_is_unnamed_once_no_repository_has_it(connection: sqlite3.Connection) -> None:
+    tx = Transaction(SqliteDatabase(connection))
+    asked = [digest(number) for number in (0, 1, 10, LAYERS)]
+    assert tx.layers.unnamed(asked) == [digest(LAYERS)]
+    # And with those of unused layers, which are about to go.
+    assert tx.layers.unnamed(asked, BEFORE) == [digest(10), digest(LAYERS)]
+    tx.layers.delete(1, digest(10))
+    assert tx.layers.unnamed(asked) == [digest(LAYERS)]
+    tx.layers.delete(2, digest(10))
+    assert tx.layers.unnamed(asked) == [digest(10), digest(LAYERS)]
