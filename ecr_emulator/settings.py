@@ -56,7 +56,7 @@ class Settings:
     )
     credentials: str = _setting("", "TOML file with access keys, their principals and these' policies")
     layer_check: str = _setting(
-        "strict", "off lets PutImage take manifests whose layers were never uploaded", ("strict", "off")
+        "strict", "off takes manifests whose layers, or images, were never pushed", ("strict", "off")
     )
     oci_deletes: str = _setting("off", "deletes on /v2/, which ECR does not offer", ("off", "on"))
     oci_catalog: str = _setting("off", "/v2/_catalog, which ECR does not offer", ("off", "on"))

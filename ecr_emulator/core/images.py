@@ -84,7 +84,7 @@ def put(
     tag: str | None,
     *,
     expected_digest: str | None = None,
-    check_layers: bool = True,
+    check_references: bool = True,
     replicated: bool = False,
 ) -> Image:
     """Store a manifest, and point a tag at it; ``replicated`` where it is a copy from another registry.
@@ -125,7 +125,7 @@ def put(
         )
     is_new = image is None or is_archived
     if image is None:
-        image = _insert(tx, call, repository, manifest, check_layers=check_layers)
+        image = _insert(tx, call, repository, manifest, check_references=check_references)
     elif is_archived:
         tx.images.restore(image.id, call.now)
         image = replace(image, status="ACTIVE", last_activated_at=call.now)
@@ -143,7 +143,7 @@ def push(
     tags: Sequence[str],
     *,
     expected_digest: str | None = None,
-    check_layers: bool = True,
+    check_references: bool = True,
 ) -> None:
     """Store a manifest and point several tags at it, all or none, as a push on ``/v2/`` does.
 
@@ -160,7 +160,7 @@ def push(
                 manifest,
                 tag,
                 expected_digest=expected_digest,
-                check_layers=check_layers,
+                check_references=check_references,
             )
 
 
@@ -185,7 +185,7 @@ def cache(tx: Transaction, call: Call, repository: Repository, manifest: Manifes
     image = tx.images.by_digest(repository.id, manifest.digest)
     if image is not None:
         return image, False
-    return _insert(tx, call, repository, manifest, check_layers=False, check_children=False), True
+    return _insert(tx, call, repository, manifest, check_references=False), True
 
 
 def _insert(
@@ -194,8 +194,7 @@ def _insert(
     repository: Repository,
     manifest: Manifest,
     *,
-    check_layers: bool,
-    check_children: bool = True,
+    check_references: bool,
 ) -> Image:
     limit = call.quotas["images_per_repository"]
     if repository.image_count >= limit:
@@ -205,11 +204,11 @@ def _insert(
         )
     blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
     layers = tx.layers.present(repository.id, blobs)
-    if check_layers and (missing := blobs.keys() - layers.keys()):
+    if check_references and (missing := blobs.keys() - layers.keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
     children = {child.digest: child.media_type for child in manifest.children if not child.external}
     present = tx.images.present(repository.id, children)
-    if check_children and (missing := children.keys() - present.keys()):
+    if check_references and (missing := children.keys() - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
     size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest, layers)

@@ -181,7 +181,7 @@ def _copy_image(
     # A tag that is immutable where it is stays, and the image comes without it (user guide).
     for name in (tag, None):
         try:
-            images.put(tx, call, repository.name, parsed, name, check_layers=False, replicated=True)
+            images.put(tx, call, repository.name, parsed, name, check_references=False, replicated=True)
         except errors.ImageTagAlreadyExistsException:
             continue
         except errors.ImageAlreadyExistsException:

@@ -57,7 +57,7 @@ async def put(context: Context) -> web.Response:
             parsed,
             tags,
             expected_digest=image_id.digest,
-            check_layers=context.emulator.settings.layer_check == "strict",
+            check_references=context.emulator.settings.layer_check == "strict",
         )
     except errors.LayersNotFoundException as error:
         raise OciError(404, "MANIFEST_BLOB_UNKNOWN", error.message) from None

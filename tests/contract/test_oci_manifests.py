@@ -240,13 +240,17 @@ def test_an_index_whose_images_are_missing_is_refused(
     assert oci.get("/v2/app/manifests/multi").error == (404, "MANIFEST_UNKNOWN")
 
 
-def test_without_the_layer_check_layers_may_be_missing() -> None:
+def test_without_the_layer_check_layers_and_images_may_be_missing() -> None:
     with BackgroundServer(Settings(data_dir=MEMORY, port=0, layer_check="off")) as server:
         api_client(server.url).create_repository(repositoryName="app")
         manifest = image_manifest(b"config", b"layer")
         oci = OciClient(server.address)
         assert_created(oci.push_manifest("app", "v1", manifest), sha256(manifest))
         assert_pulled(oci, "v1", manifest)
+        children = [descriptor(b"never pushed", OCI_MANIFEST)]
+        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
+        assert_created(oci.push_manifest("app", "multi", index, OCI_INDEX), sha256(index))
+        assert_pulled(oci, "multi", index, OCI_INDEX)
 
 
 def padded_manifest(size: int) -> bytes:

@@ -57,7 +57,7 @@ async def put_image(emulator: Emulator, call: Call, given: Input) -> Output:
         parsed,
         tag,
         expected_digest=expected,
-        check_layers=emulator.settings.layer_check == "strict",
+        check_references=emulator.settings.layer_check == "strict",
     )
     found = FoundImage(ImageId(image.digest, tag), image, content)
     return {"image": _image(call, given["repositoryName"], found)}
