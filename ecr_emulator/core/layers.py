@@ -119,27 +119,44 @@ async def append(
     Exception (a gap, a wrong length, another request at work on the upload) and
     LimitExceededException. What ``chunks`` raises is passed on.
     """
+    async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
+        if first_byte is not None and first_byte != upload.size:
+            reason = f"First byte of the layer part is {first_byte} instead of {upload.size}"
+            raise _invalid_part(call, repository_name, upload, reason)
+        if upload.part_count >= MAX_PARTS:
+            raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
+        size = await writer.append(upload.size, _bounded(chunks, MAX_SIZE - upload.size))
+        if length is not None and size - upload.size != length:
+            reason = f"The layer part has {size - upload.size} bytes instead of {length}"
+            raise _invalid_part(call, repository_name, upload, reason)
+        if not await emulator.metadata.write(_advance, upload, size, call.now):
+            raise _upload_not_found(call, repository_name, upload_id)
+    return await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+
+
+@contextlib.asynccontextmanager
+async def _held(
+    emulator: Emulator, call: Call, repository_name: str, upload_id: str
+) -> AsyncIterator[tuple[UploadWriter, Upload]]:
+    """Hold an upload for one request; give its state, which nobody else can change meanwhile.
+
+    Raises RepositoryNotFound-, UploadNotFoundException, and InvalidLayerPartException where another
+    request keeps holding it.
+    """
     upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
     try:
         async with emulator.blobs.upload(upload.id) as writer:
-            # Read again, now that nobody else can append.
-            upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
-            if first_byte is not None and first_byte != upload.size:
-                reason = f"First byte of the layer part is {first_byte} instead of {upload.size}"
-                raise _invalid_part(call, repository_name, upload, reason)
-            if upload.part_count >= MAX_PARTS:
-                raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
-            size = await writer.append(upload.size, _bounded(chunks, MAX_SIZE - upload.size))
-            if length is not None and size - upload.size != length:
-                reason = f"The layer part has {size - upload.size} bytes instead of {length}"
-                raise _invalid_part(call, repository_name, upload, reason)
-            if not await emulator.metadata.write(_advance, upload, size, call.now):
-                raise _upload_not_found(call, repository_name, upload_id)
+            try:
+                upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+            except errors.EcrError:
+                # It ended before it was held, which has made its file anew.
+                await emulator.blobs.discard(upload.id)
+                raise
+            yield writer, upload
     except UploadBusyError:
         raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
     except UploadMissingError:
         raise _upload_not_found(call, repository_name, upload_id) from None
-    return await emulator.metadata.read(find_upload, call, repository_name, upload_id)
 
 
 def _advance(tx: Transaction, upload: Upload, size: int, now: float) -> bool:
@@ -165,17 +182,15 @@ async def complete(
 ) -> Layer:
     """Turn an upload into a layer of the repository, if its bytes have one of the digests.
 
-    ``min_part_size`` is the least that any part but the last must
-    have, in bytes. Raises RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-,
-    InvalidLayer- and, where the repository has the layer, LayerAlreadyExistsException, which ends
-    the upload too.
+    ``min_part_size`` is the least that any part but the last must have, in bytes. Raises
+    RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-, InvalidLayer- and, where
+    the repository has the layer, LayerAlreadyExistsException, which ends the upload too.
     """
-    upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
     if malformed := [named for named in digests if not is_digest(named)]:
+        await emulator.metadata.read(find_upload, call, repository_name, upload_id)
         raise errors.InvalidLayerException(f"The layer digest '{malformed[0]}' is not valid")
     try:
-        async with emulator.blobs.upload(upload.id) as writer:
-            upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+        async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
             if upload.part_count == 0:
                 raise errors.EmptyUploadException(
                     f"The upload with upload id '{upload_id}' does not contain any layer parts"
@@ -196,10 +211,6 @@ async def complete(
         raise errors.InvalidLayerException(
             "None of the provided layer digests match the calculated layer digest"
         ) from None
-    except UploadBusyError:
-        raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
-    except UploadMissingError:
-        raise _upload_not_found(call, repository_name, upload_id) from None
     await emulator.blobs.discard(upload.id)
     if known:
         raise errors.LayerAlreadyExistsException(
