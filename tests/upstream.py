@@ -20,6 +20,7 @@ BASIC = "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
 
 _MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<reference>[^/]+)")
 _BLOB = re.compile(r"/v2/(?P<name>.+)/blobs/(?P<digest>[^/]+)")
+_REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 
 
 def sha256(content: bytes) -> str:
@@ -62,6 +63,10 @@ class StubUpstream:
         self.fail_with: int | None = None
         self.redirect_blobs = False
         self.names_digests = True
+        self.lists_referrers = True
+        self.lost: set[str] = set()  # digests of manifests that are listed and can't be had
+        self.referrers_in_page = 1000
+        self.link_to = ""  # where the next page is said to be
         self.gate = threading.Event()
         self.gate.set()
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
@@ -86,6 +91,11 @@ class StubUpstream:
             **members,
         }
         return self.add_manifest(name, tag, OCI_MANIFEST, json.dumps(content).encode())
+
+    def add_artifact(self, name: str, subject: str, seed: str, **members: Any) -> str:
+        """Add an image without a tag, whose subject is another one."""
+        named = _descriptor(self.manifests[name, subject][1], OCI_MANIFEST)
+        return self.add_image(name, None, seed, subject=named, **members)
 
     def add_index(self, name: str, tag: str, *digests: str) -> str:
         """Add an index of images that are there."""
@@ -148,9 +158,12 @@ class StubUpstream:
             return self.fail_with, {}, b""
         if path == "/v2/":
             return 200, {}, b"{}"
-        if (match := _MANIFEST.fullmatch(path)) and (found := self.manifests.get((match[1], match[2]))):
+        match = _MANIFEST.fullmatch(path)
+        if match and match[2] not in self.lost and (found := self.manifests.get((match[1], match[2]))):
             named = {"Docker-Content-Digest": sha256(found[1])} if self.names_digests else {}
             return 200, {"Content-Type": found[0], **named}, found[1]
+        if (match := _REFERRERS.fullmatch(path)) and self.lists_referrers:
+            return self._list_referrers(request, match["name"], match["digest"])
         if (match := _BLOB.fullmatch(path)) and match["digest"] in self.blobs:
             if self.redirect_blobs:
                 # Another name of the same machine is another host.
@@ -158,11 +171,30 @@ class StubUpstream:
             return 200, {}, self.blobs[match["digest"]]
         return 404, {}, b""
 
+    def _list_referrers(
+        self, request: http.server.BaseHTTPRequestHandler, name: str, subject: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        url = urlsplit(request.path)
+        start = int(parse_qs(url.query).get("last", ["0"])[0])
+        end = start + self.referrers_in_page
+        found = [
+            _descriptor(content, media_type) | {"digest": reference}
+            for (repository, reference), (media_type, content) in self.manifests.items()
+            if repository == name
+            and ":" in reference
+            and json.loads(content).get("subject", {}).get("digest") == subject
+        ]
+        headers = {"Content-Type": OCI_INDEX}
+        if end < len(found) or self.link_to:
+            headers["Link"] = f'<{self.link_to or url.path}?last={end}>; rel="next"'
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found[start:end]}
+        return 200, headers, json.dumps(index).encode()
+
     def _challenge(self, path: str, authorization: str | None) -> str | None:
         if self.auth == "basic":
             return None if authorization == BASIC else 'Basic realm="stub"'
         if self.auth == "bearer":
-            match = _MANIFEST.fullmatch(path) or _BLOB.fullmatch(path)
+            match = _MANIFEST.fullmatch(path) or _BLOB.fullmatch(path) or _REFERRERS.fullmatch(path)
             scope = f"repository:{match['name']}:pull" if match else ""
             if authorization == f"Bearer token-for-{scope}" and scope in self.tokens:
                 return None

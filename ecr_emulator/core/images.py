@@ -438,6 +438,8 @@ def remove(
 ) -> None:
     """Remove an image that no index names, with all its tags, and tell of it."""
     tx.images.delete(image.id)
+    # Once it is pulled again, so are its referrers, which may have been deleted with it.
+    tx.upstream_referrers.delete(repository.id, image.digest)
     deletions.announce(tx, call, Deletion(repository, image.digest, None, replicated))
 
 

@@ -13,7 +13,14 @@ from ecr_emulator.core.authorization import Access, Guard
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import FoundImage, ImageId
-from ecr_emulator.core.upstream import Fault, UpstreamError, UpstreamManifest, access_denied
+from ecr_emulator.core.upstream import (
+    MAX_REFERRERS,
+    Fault,
+    UpstreamError,
+    UpstreamManifest,
+    access_denied,
+)
+from ecr_emulator.metadata.images import ReferrerFilter
 
 # Bytes read from a blob at a time.
 CHUNK_SIZE = 1 << 20
@@ -41,6 +48,19 @@ class LocalRepository:
         """Return a manifest by tag or by digest."""
         found = await self._find(reference)
         return UpstreamManifest(found.manifest, found.image.media_type)
+
+    async def referrers(self, subject: str) -> list[str]:
+        """Return the digests of the active images whose subject is a digest."""
+        try:
+            metadata = self._guarded("ecr:BatchGetImage").metadata
+            found = await metadata.read(
+                images.referrers, self._call, self._name, subject, ReferrerFilter(), 0, MAX_REFERRERS + 1
+            )
+        except errors.RepositoryNotFoundException:
+            return []
+        except errors.EcrError as error:
+            raise _translate(error) from error
+        return [image.digest for image in found]
 
     async def _find(self, reference: str) -> FoundImage:
         image_id = ImageId(digest=reference) if ":" in reference else ImageId(tag=reference)

@@ -1,6 +1,6 @@
 """Pulls: of what a repository has, and through the pull-through cache of what its upstream has.
 
-Both planes ask these coroutines for images and layers. Of an image that is not there, where a rule
+Both planes ask these coroutines for images, layers and referrers. Of an image that is not there, where a rule
 leads to an upstream, only the manifest is fetched at once; its layers and children follow as they are
 asked for, and all the rest by a task (``finish``). Until it is whole, nothing is told of it to what
 subscribes to pushes. The behaviour is that of the ECR user guide, "Sync an upstream registry with an
@@ -34,6 +34,7 @@ from ecr_emulator.core.manifest import Manifest
 from ecr_emulator.core.names import is_tag
 from ecr_emulator.core.pushes import Push
 from ecr_emulator.core.upstream import (
+    MAX_REFERRERS,
     Credentials,
     Fault,
     SecretError,
@@ -41,7 +42,7 @@ from ecr_emulator.core.upstream import (
     UpstreamRepository,
     unavailable,
 )
-from ecr_emulator.metadata.images import Image
+from ecr_emulator.metadata.images import Image, ReferrerFilter
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.pull_through import PullThroughRule
 from ecr_emulator.metadata.repositories import Repository
@@ -50,7 +51,8 @@ from ecr_emulator.metadata.tasks import Task
 
 _logger = logging.getLogger(__name__)
 
-# Seconds after which a tag is compared with its upstream again, when it is pulled.
+# Seconds after which a tag is compared with its upstream again, when it is pulled, and referrers when they
+# are listed.
 REFRESH_INTERVAL = 24 * 3600.0
 # The engine that does the tasks.
 ENGINE = "pull-through"
@@ -319,6 +321,102 @@ async def _fetch_layer(emulator: Emulator, call: Call, name: str, digest: str, r
             await layers.store(emulator, call, name, digest, chunks)
         except DigestMismatchError as error:
             raise unavailable(f"it has given bytes with the digest '{error.actual}' for '{digest}'") from None
+
+
+# ----------------------------------------------------------------------------------------- referrers
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What an upstream has to be asked before referrers are listed."""
+
+    rule: PullThroughRule
+    is_first: bool
+    """Whether it was never asked before, so that what the cache has may be nothing."""
+
+
+async def list_referrers(
+    emulator: Emulator,
+    call: Call,
+    name: str,
+    subject: str,
+    wanted: ReferrerFilter,
+    after: int,
+    limit: int,
+) -> list[Image]:
+    """Return a page of referrers as ``images.referrers`` does, with those that the upstream has.
+
+    The upstream is asked at most once a day. Raises RepositoryNotFoundException and, but not where it was
+    asked before, UpstreamError and LimitExceededException (of the repository's images).
+    """
+    arguments = (call, name, subject, wanted, after, limit)
+    listing, found = await emulator.metadata.read(_look_for_referrers, *arguments)
+    if listing is None:
+        return found
+    await _refresh_referrers(emulator, call, name, subject, listing)
+    return await emulator.metadata.read(images.referrers, *arguments)
+
+
+def _look_for_referrers(
+    tx: Transaction, call: Call, name: str, subject: str, wanted: ReferrerFilter, after: int, limit: int
+) -> tuple[_Listing | None, list[Image]]:
+    listing = _listing_for(tx, call, name, subject)
+    return listing, [] if listing else images.referrers(tx, call, name, subject, wanted, after, limit)
+
+
+def _listing_for(tx: Transaction, call: Call, name: str, subject: str) -> _Listing | None:
+    """Tell what an upstream is to be asked about referrers: nothing, where that was done today.
+
+    Nor where the caller may not import what it has, as in ``_fetch_for``.
+    """
+    rule = pull_through.rule_for(tx, call, name)
+    repository = tx.repositories.get(call.registry.account, call.registry.region, name)
+    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+        return None
+    listed_at = None if repository is None else tx.upstream_referrers.listed_at(repository.id, subject)
+    if listed_at is not None and call.now - listed_at < REFRESH_INTERVAL:
+        return None
+    return _Listing(rule, listed_at is None)
+
+
+async def _refresh_referrers(
+    emulator: Emulator, call: Call, name: str, subject: str, listing: _Listing
+) -> None:
+    try:
+        await emulator.flights.join(
+            (call.registry, name, "referrers", subject),
+            partial(_cache_referrers, emulator, call, name, subject, listing.rule),
+        )
+    except (UpstreamError, errors.LimitExceededException) as error:
+        if listing.is_first:
+            raise
+        _logger.warning("the referrers of %s@%s are those of the cache: %s", name, subject, error.message)
+
+
+async def _cache_referrers(
+    emulator: Emulator, call: Call, name: str, subject: str, rule: PullThroughRule
+) -> None:
+    """Fetch the referrers that the cache lacks; what is fetched before one fails is kept."""
+    source = await upstream_repository(emulator, call, rule, name)
+    digests = await source.referrers(subject)
+    if len(digests) > MAX_REFERRERS:
+        raise unavailable(f"it has more than {MAX_REFERRERS} referrers")
+    for digest in digests:
+        if not await emulator.metadata.read(_has_image, call, name, digest):
+            await _perform(emulator, call, name, _Fetch(rule, digest, None))
+    await emulator.metadata.write(_note_listing, call, name, subject)
+
+
+def _note_listing(tx: Transaction, call: Call, name: str, subject: str) -> None:
+    """Remember a listing; not of a digest that nothing here has to do with, or there is no end of them."""
+    repository = tx.repositories.get(call.registry.account, call.registry.region, name)
+    if repository is None:
+        return
+    every = ReferrerFilter(status="ANY")
+    if tx.images.by_digest(repository.id, subject) or tx.images.referrers(
+        repository.id, subject, every, 0, 1
+    ):
+        tx.upstream_referrers.put(repository.id, subject, call.now)
 
 
 # ----------------------------------------------------------------------------------------- upstreams

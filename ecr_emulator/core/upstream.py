@@ -8,6 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+# Most referrers of one image that are taken from an upstream.
+MAX_REFERRERS = 1000
+
 
 class Fault(enum.Enum):
     """Why something could not be had; the values are BatchGetImage's failure codes."""
@@ -77,6 +80,14 @@ class UpstreamRepository(Protocol):
 
     async def manifest(self, reference: str) -> UpstreamManifest:
         """Fetch a manifest by tag or by digest."""
+        ...
+
+    async def referrers(self, subject: str) -> list[str]:
+        """Return the digests of the manifests whose subject is a digest, such as ECR takes.
+
+        They are none where the registry has no referrers API or no such repository. Past MAX_REFERRERS
+        some may be left out.
+        """
         ...
 
     def blob(self, digest: str) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:

@@ -21,6 +21,7 @@ from yarl import URL
 from ecr_emulator.blobs.base import digest_of, is_digest
 from ecr_emulator.core.manifest import IMAGE_TYPES, INDEX_TYPES, MAX_SIZE
 from ecr_emulator.core.upstream import (
+    MAX_REFERRERS,
     Credentials,
     Fault,
     UpstreamError,
@@ -31,7 +32,10 @@ from ecr_emulator.core.upstream import (
 
 # Seconds to connect, and between two reads.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-_ACCEPT = ", ".join((*INDEX_TYPES, *IMAGE_TYPES))
+_MANIFEST_TYPES = (*INDEX_TYPES, *IMAGE_TYPES)
+_ACCEPT = ", ".join(_MANIFEST_TYPES)
+# Most pages of referrers that are read, for an upstream that never comes to an end.
+_MAX_PAGES = 100
 # Seconds that a token lasts where its server does not say (distribution's token specification), for
 # which an upstream is taken to want Basic, and before the end of either in which it is not used any more.
 _TOKEN_LIFETIME = 60.0
@@ -131,16 +135,50 @@ class HttpRepository:
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
             return UpstreamManifest(await _read(response, MAX_SIZE), media_type or None)
 
+    async def referrers(self, subject: str) -> list[str]:
+        """Return the digests of the manifests whose subject is a digest, of all pages."""
+        path = f"/v2/{self._name}/referrers/{subject}"
+        found: list[str] = []
+        page: URL | None = None
+        for _ in range(_MAX_PAGES):
+            try:
+                response = await self._open("GET", path, page)
+            except UpstreamError as error:
+                if error.fault is not Fault.NOT_FOUND:
+                    raise
+                # Without the API (OCI distribution specification, Listing Referrers), or the repository.
+                return found
+            async with response:
+                found += read_referrers(await _read(response, MAX_SIZE))
+                page = self._next_page(response)
+            if page is None or len(found) > MAX_REFERRERS:
+                return found
+        raise unavailable(f"its list of referrers has more than {_MAX_PAGES} pages")
+
+    def _next_page(self, response: aiohttp.ClientResponse) -> URL | None:
+        """Return where a list goes on, which has to be on the same registry: it is asked with credentials."""
+        try:
+            link = response.links.get("next")
+            page = None if link is None else URL(link["url"])
+            if page is not None and page.origin() != self._url.origin():
+                raise unavailable("its list of referrers goes on elsewhere")
+        except ValueError as error:
+            raise unavailable(str(error)) from error
+        return page
+
     @asynccontextmanager
     async def blob(self, digest: str) -> AsyncIterator[AsyncIterable[bytes]]:
         """Give the bytes of a blob, as they come in."""
         async with await self._open("GET", f"/v2/{self._name}/blobs/{digest}") as response:
             yield _chunks(response)
 
-    async def _open(self, method: str, path: str) -> aiohttp.ClientResponse:
-        """Return a successful response, having done what authentication it took."""
+    async def _open(self, method: str, path: str, page: URL | None = None) -> aiohttp.ClientResponse:
+        """Return a successful response, having done what authentication it took.
+
+        ``page`` is the URL of a further page of what the path has.
+        """
         scope = "" if path == "/v2/" else f"repository:{self._name}:pull"
-        url = self._url.with_path(self._url.path.rstrip("/") + path)
+        url = page or self._url.with_path(self._url.path.rstrip("/") + path)
         accept = _ACCEPT if "/manifests/" in path else "*/*"
         authorization = self._upstreams.kept_authorization(self._url, self._credentials, scope)
         headers = {"Authorization": authorization} if authorization else {}
@@ -198,6 +236,21 @@ def read_token(content: bytes) -> tuple[str, float]:
         return f"Bearer {token}", float(answer.get("expires_in") or _TOKEN_LIFETIME)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise unavailable("its token server has not given a token") from error
+
+
+def read_referrers(content: bytes) -> list[str]:
+    """Return the digests that an index of referrers lists, of manifests such as ECR takes.
+
+    Raises UpstreamError.
+    """
+    try:
+        entries: Any = json.loads(content)["manifests"]
+        digests = [entry["digest"] for entry in entries if entry["mediaType"] in _MANIFEST_TYPES]
+        if all(map(is_digest, digests)):
+            return digests
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise unavailable("it has not given an index of referrers")
 
 
 def _basic(credentials: Credentials) -> str:

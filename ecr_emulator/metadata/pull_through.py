@@ -1,4 +1,4 @@
-"""Pull-through cache rules, and the tags that came from an upstream registry."""
+"""Pull-through cache rules, and what is known of the tags and referrers of upstream registries."""
 
 from __future__ import annotations
 
@@ -116,4 +116,41 @@ class UpstreamTags:
             name=name,
             image_id=image_id,
             checked_at=checked_at,
+        )
+
+
+class UpstreamReferrers:
+    """Queries on when an upstream registry was asked for the referrers of an image."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def listed_at(self, repository_id: int, subject_digest: str) -> float | None:
+        """Return when the referrers of a digest were last listed, or None where they never were."""
+        row = self._database.one(
+            "SELECT listed_at FROM upstream_referrers"
+            " WHERE repository_id = :repository_id AND subject_digest = :subject_digest",
+            repository_id=repository_id,
+            subject_digest=subject_digest,
+        )
+        return None if row is None else float(row["listed_at"])
+
+    def put(self, repository_id: int, subject_digest: str, listed_at: float) -> None:
+        """Note that the referrers of a digest were listed."""
+        self._database.run(
+            "INSERT INTO upstream_referrers (repository_id, subject_digest, listed_at)"
+            " VALUES (:repository_id, :subject_digest, :listed_at)"
+            " ON CONFLICT (repository_id, subject_digest) DO UPDATE SET listed_at = excluded.listed_at",
+            repository_id=repository_id,
+            subject_digest=subject_digest,
+            listed_at=listed_at,
+        )
+
+    def delete(self, repository_id: int, subject_digest: str) -> None:
+        """Forget that the referrers of a digest were listed."""
+        self._database.run(
+            "DELETE FROM upstream_referrers"
+            " WHERE repository_id = :repository_id AND subject_digest = :subject_digest",
+            repository_id=repository_id,
+            subject_digest=subject_digest,
         )

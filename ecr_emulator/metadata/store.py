@@ -14,7 +14,7 @@ from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
-from ecr_emulator.metadata.pull_through import PullThroughRules, UpstreamTags
+from ecr_emulator.metadata.pull_through import PullThroughRules, UpstreamReferrers, UpstreamTags
 from ecr_emulator.metadata.pull_time_exclusions import PullTimeExclusions
 from ecr_emulator.metadata.registry_values import RegistryValues
 from ecr_emulator.metadata.replication import Replications
@@ -63,6 +63,7 @@ class Transaction:
         self.creation_templates = CreationTemplates(database)
         self.pull_through_rules = PullThroughRules(database)
         self.upstream_tags = UpstreamTags(database)
+        self.upstream_referrers = UpstreamReferrers(database)
         self.server_values = ServerValues(database)
         self._database = database
 

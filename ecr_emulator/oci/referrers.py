@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ecr_emulator.core import errors, images
+from ecr_emulator.core import errors, pulls
 from ecr_emulator.core.manifest import OCI_INDEX
 from ecr_emulator.metadata.images import Image, ReferrerFilter
 from ecr_emulator.oci.blobs import checked_digest
@@ -30,8 +30,8 @@ async def get(context: Context) -> web.Response:
     query = dict(context.request.query)
     artifact_type = query.get("artifactType")
     wanted = ReferrerFilter(None if artifact_type is None else (artifact_type,))
-    found = await context.emulator.metadata.read(
-        images.referrers, context.call, context.name, subject, wanted, _position(query), MAX_PAGE + 1
+    found = await pulls.list_referrers(
+        context.emulator, context.call, context.name, subject, wanted, _position(query), MAX_PAGE + 1
     )
     page = found[:MAX_PAGE]
     headers = {"Content-Type": OCI_INDEX}

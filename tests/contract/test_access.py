@@ -464,6 +464,26 @@ def test_a_pull_imports_an_image_only_for_whom_may_import_it(known, owner):
     assert len(admin.batch_get_image(**wanted)["images"]) == 1
 
 
+def test_a_caller_needs_the_permission_to_import_what_a_list_of_referrers_brings(known, owner):
+    there = connect(known.url, ACCOUNT, "eu-west-1")
+    there.create_repository(repositoryName="lib")
+    subject = put_image(there, "lib", "v1")
+    pulled = there.batch_get_image(repositoryName="lib", imageIds=[{"imageTag": "v1"}])["images"][0]
+    manifest = json.loads(pulled["imageManifest"])
+    manifest["subject"] = {"mediaType": manifest["mediaType"], "digest": subject, "size": 1}
+    there.put_image(repositoryName="lib", imageManifest=json.dumps(manifest))
+    host = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
+    owner.create_pull_through_cache_rule(ecrRepositoryPrefix="up", upstreamRegistryUrl=host)
+    wanted = {"repositoryName": "up/lib", "subjectId": {"imageDigest": subject}}
+    puller, importer = (connect(known.url, key) for key in ("PULLER", "IMPORTER"))
+    for caller in (puller, importer):
+        assert refused(caller.list_image_referrers, **wanted)[0] == "RepositoryNotFoundException"
+    owner.create_repository(repositoryName="up/lib")
+    assert puller.list_image_referrers(**wanted)["referrers"] == []
+    for caller in (importer, puller):
+        assert len(caller.list_image_referrers(**wanted)["referrers"]) == 1
+
+
 def test_an_upstream_of_the_emulator_has_its_say(known, owner):
     there = connect(known.url, OTHER, "eu-west-1")
     there.create_repository(repositoryName="lib")
@@ -477,5 +497,6 @@ def test_an_upstream_of_the_emulator_has_its_say(known, owner):
     )
     oci = v2(known, ACCOUNT)
     assert oci.get("/v2/up/lib/manifests/v1").error == (403, "DENIED")
+    assert oci.get(f"/v2/up/lib/referrers/sha256:{'0' * 64}").error == (403, "DENIED")
     there.delete_repository_policy(repositoryName="lib")
     assert oci.get("/v2/up/lib/manifests/v1").status == 200

@@ -727,6 +727,235 @@ def test_the_cache_outlives_its_rule(ecr, server, stub, rule):
     assert len(stub.requests) == asked
 
 
+# ----------------------------------------------------------------------------------------- referrers
+
+
+def referrers_of(ecr, name, digest, **given):
+    """List referrers by the API; return their digests."""
+    answer = ecr.list_image_referrers(repositoryName=name, subjectId={"imageDigest": digest}, **given)
+    return [entry["digest"] for entry in answer["referrers"]]
+
+
+def referrers_over_v2(server, name, digest, query=""):
+    status, _, body = fetch(server, f"{name}/referrers/{digest}{query}")
+    assert status == 200, body
+    return [entry["digest"] for entry in json.loads(body)["manifests"]]
+
+
+@pytest.fixture
+def subject(server, stub, rule):
+    """An image that was pulled through, and of which no referrers were listed."""
+    digest = stub.add_image("app", "v1")
+    assert pull(server, "quay/app", "v1") == digest
+    return digest
+
+
+@pytest.mark.parametrize("first", ["api", "v2"])
+@pytest.mark.parametrize(("auth", "arn"), [("none", None), ("basic", GOOD), ("bearer", GOOD)])
+def test_both_planes_list_the_referrers_that_the_upstream_has(ecr, server, stub, auth, arn, first):
+    stub.auth, stub.referrers_in_page = auth, 2
+    create_rule(ecr, **({"credentialArn": arn} if arn else {}))
+    subject = stub.add_image("app", "v1")
+    assert pull(server, "quay/app", "v1") == subject
+    kinds = ["application/vnd.example.sbom", "application/vnd.example.signature"] * 2 + ["text/other"]
+    artifacts = [
+        stub.add_artifact("app", subject, f"artifact {number}", artifactType=kind)
+        for number, kind in enumerate(kinds)
+    ]
+    ways = [
+        lambda: referrers_of(ecr, "quay/app", subject),
+        lambda: referrers_over_v2(server, "quay/app", subject),
+    ]
+    for listed in ways if first == "api" else reversed(ways):
+        assert listed() == artifacts
+    chosen = {"filter": {"artifactTypes": [kinds[0]]}}
+    assert referrers_of(ecr, "quay/app", subject, **chosen) == [artifacts[0], artifacts[2]]
+    assert referrers_over_v2(server, "quay/app", subject, f"?artifactType={kinds[1]}") == [
+        artifacts[1],
+        artifacts[3],
+    ]
+    assert referrers_of(ecr, "quay/app", artifacts[0]) == []
+    assert stub.asked("GET", f"/referrers/{subject}") == 3
+    assert images_of(ecr, "quay/app") == {subject: ["v1"], **{digest: [] for digest in artifacts}}
+
+
+def test_referrers_are_pulled_by_digest_and_made_whole(ecr, server, stub, subject):
+    artifacts = [stub.add_artifact("app", subject, f"artifact {number}") for number in range(2)]
+    assert referrers_of(ecr, "quay/app", subject) == artifacts
+    assert pull(server, "quay/app", artifacts[0]) == artifacts[0]
+    assert run(server) == 3
+    stub.fail_with = 500
+    assert [pull(server, "quay/app", digest) for digest in artifacts] == artifacts
+    assert stub.asked("GET", f"/manifests/{artifacts[0]}") == 1
+
+
+def test_referrers_are_listed_before_their_subject_is_pulled(ecr, server, stub, rule):
+    subject = stub.add_image("app", "v1")
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (404, "NAME_UNKNOWN")
+    with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
+        referrers_of(ecr, "quay/app", subject)
+    artifact = stub.add_artifact("app", subject, "artifact")
+    assert referrers_over_v2(server, "quay/app", subject) == [artifact]
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    assert images_of(ecr, "quay/app") == {artifact: []}
+    assert stub.asked("GET", f"/referrers/{subject}") == 3
+
+
+def test_referrers_are_asked_for_once_a_day(ecr, server, stub, subject):
+    assert referrers_of(ecr, "quay/app", subject) == []
+    artifact = stub.add_artifact("app", subject, "artifact")
+    server.advance_clock(DAY - 60)
+    assert referrers_over_v2(server, "quay/app", subject) == []
+    assert stub.asked("GET", "/referrers/") == 1
+    server.advance_clock(60)
+    assert referrers_over_v2(server, "quay/app", subject) == [artifact]
+    # What the upstream has no more stays, as the cache of an image does.
+    del stub.manifests["app", artifact]
+    server.advance_clock(DAY)
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    assert stub.asked("GET", "/referrers/") == 3
+    assert stub.asked("GET", f"/manifests/{artifact}") == 1
+
+
+def test_referrers_come_again_with_a_subject_that_was_deleted(ecr, server, stub, subject):
+    artifact = stub.add_artifact("app", subject, "artifact")
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    both = [{"imageDigest": digest} for digest in (subject, artifact)]
+    assert ecr.batch_delete_image(repositoryName="quay/app", imageIds=both)["failures"] == []
+    assert pull(server, "quay/app", "v1") == subject
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+
+
+@pytest.mark.parametrize(("upstream", "status", "oci"), [failure[:3] for failure in FAILURES])
+def test_referrers_are_those_of_the_cache_once_they_were_listed(
+    ecr, server, stub, subject, upstream, status, oci
+):
+    artifact = stub.add_artifact("app", subject, "artifact")
+    stub.fail_with = upstream
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (status, oci)
+    with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="upstream registry"):
+        referrers_of(ecr, "quay/app", subject)
+    stub.fail_with = None
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    server.advance_clock(DAY)
+    stub.fail_with = upstream
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    assert referrers_over_v2(server, "quay/app", subject) == [artifact]
+
+
+def test_a_secret_of_no_use_is_told_to_who_lists_referrers(ecr, server, stub):
+    create_rule(ecr, credentialArn=KEYLESS)
+    subject = stub.add_image("app", "v1")
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (403, "DENIED")
+    with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="accessToken"):
+        referrers_of(ecr, "quay/app", subject)
+
+
+def test_a_list_is_not_taken_for_whole_where_a_referrer_could_not_be_had(ecr, server, stub, subject):
+    good, bad = (stub.add_artifact("app", subject, seed) for seed in ("good", "bad"))
+    kept = stub.manifests["app", bad]
+    stub.manifests["app", bad] = (kept[0], kept[1] + b" ")
+    with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException):
+        referrers_of(ecr, "quay/app", subject)
+    stub.manifests["app", bad] = kept
+    assert referrers_of(ecr, "quay/app", subject) == [good, bad]
+
+
+def test_a_listed_referrer_that_the_upstream_lacks_is_left_out(ecr, server, stub, subject):
+    kept, lost = (stub.add_artifact("app", subject, seed) for seed in ("kept", "lost"))
+    stub.lost.add(lost)
+    assert referrers_over_v2(server, "quay/app", subject) == [kept]
+    assert referrers_of(ecr, "quay/app", subject) == [kept]
+    assert stub.asked("GET", "/referrers/") == 1
+
+
+def test_an_upstream_without_the_referrers_api_has_none(ecr, server, stub, subject):
+    stub.lists_referrers = False
+    pushed = json.loads(stub.manifests["app", subject][1])
+    pushed["subject"] = {"mediaType": pushed["mediaType"], "digest": subject, "size": 1}
+    assert referrers_of(ecr, "quay/app", subject) == []
+    ecr.put_image(repositoryName="quay/app", imageManifest=json.dumps(pushed))
+    listed = referrers_over_v2(server, "quay/app", subject)
+    assert listed == [sha256(json.dumps(pushed).encode())] == referrers_of(ecr, "quay/app", subject)
+    assert stub.asked("GET", "/referrers/") == 1
+
+
+@pytest.mark.parametrize("link", ["http://localhost:{port}/elsewhere/list", "http://[", "mailto:a"])
+def test_a_list_of_referrers_that_leads_elsewhere_is_not_followed(ecr, server, stub, subject, link):
+    stub.link_to = link.format(port=stub.port)
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (503, "UNAVAILABLE")
+    assert stub.seen_elsewhere == []
+
+
+def test_a_list_of_referrers_without_end_is_given_up(ecr, server, stub, subject):
+    stub.link_to = f"/v2/app/referrers/{subject}"
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (503, "UNAVAILABLE")
+    assert stub.asked("GET", "/referrers/") == 100
+
+
+def test_more_referrers_than_are_taken_are_told(ecr, server, stub, subject, monkeypatch):
+    for number in range(3):
+        stub.add_artifact("app", subject, f"artifact {number}")
+    for module in ("core.pulls", "engines.upstreams"):
+        monkeypatch.setattr(f"ecr_emulator.{module}.MAX_REFERRERS", 2)
+    with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="more than 2"):
+        referrers_of(ecr, "quay/app", subject)
+
+
+def test_a_full_repository_takes_no_referrers(stub):
+    stub.reset()
+    subject = stub.add_image("app", "v1")
+    stub.add_artifact("app", subject, "artifact")
+    settings = Settings(
+        data_dir=":memory:",
+        port=0,
+        engines="off",
+        upstreams={"quay.io": stub.url},
+        quotas={"images_per_repository": 1},
+    )
+    with BackgroundServer(settings) as server:
+        ecr = client_of(server)
+        create_rule(ecr)
+        pull(server, "quay/app", "v1")
+        with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="maximum"):
+            referrers_of(ecr, "quay/app", subject)
+        assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (403, "DENIED")
+
+
+def test_referrers_of_another_account_of_the_emulator_are_cached(ecr, server):
+    there = client_of(server, "111111111111", "eu-west-1")
+    there.create_repository(repositoryName="app")
+    subject = put_image(there, "app", "v1")
+    manifest = json.loads(
+        there.batch_get_image(repositoryName="app", imageIds=[{"imageTag": "v1"}])["images"][0][
+            "imageManifest"
+        ]
+    )
+    manifest["subject"] = {"mediaType": manifest["mediaType"], "digest": subject, "size": 1}
+    artifact = there.put_image(repositoryName="app", imageManifest=json.dumps(manifest))["image"]["imageId"]
+    create_rule(ecr, "other", "111111111111.dkr.ecr.eu-west-1.amazonaws.com", customRoleArn=ROLE)
+    assert referrers_of(ecr, "other/app", subject) == [artifact["imageDigest"]]
+    there.delete_repository(repositoryName="app", force=True)
+    server.advance_clock(DAY)
+    assert referrers_of(ecr, "other/app", subject) == [artifact["imageDigest"]]
+    with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
+        referrers_of(ecr, "other/none", subject)
+
+
+def test_what_several_clients_list_is_asked_for_once(ecr, server, stub, subject):
+    artifact = stub.add_artifact("app", subject, "artifact")
+    asked = len(stub.requests)
+    stub.gate.clear()
+    with ThreadPoolExecutor(4) as clients:
+        answers = [clients.submit(referrers_over_v2, server, "quay/app", subject) for _ in range(4)]
+        wait_for(lambda: len(stub.requests) > asked)
+        # Time for the others to ask as well, if they did.
+        time.sleep(0.2)
+        stub.gate.set()
+        assert [answer.result() for answer in answers] == [[artifact]] * 4
+    assert len(stub.requests) == asked + 2
+
+
 # ------------------------------------------------------------------------------------- at once, later
 
 

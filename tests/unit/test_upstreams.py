@@ -1,11 +1,13 @@
 """Upstream registries over HTTP: what their challenges and their token servers say."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_emulator.core.upstream import UpstreamError
-from ecr_emulator.engines.upstreams import read_challenge, read_token
+from ecr_emulator.engines.upstreams import read_challenge, read_referrers, read_token
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,38 @@ def test_a_token_lasts_as_long_as_its_server_says(content, header, lifetime):
 def test_an_answer_without_a_token_is_an_upstreams_fault(content):
     with pytest.raises(UpstreamError, match="has not given a token"):
         read_token(content)
+
+
+def _entry(digest, media_type="application/vnd.oci.image.manifest.v1+json"):
+    return {"digest": digest, "mediaType": media_type, "size": 1}
+
+
+def test_referrers_that_ecr_does_not_take_are_left_out():
+    image, index, artifact = (f"sha256:{digit * 64}" for digit in "abc")
+    entries = [
+        _entry(artifact, "application/vnd.oci.artifact.manifest.v1+json"),
+        _entry(index, "application/vnd.oci.image.index.v1+json"),
+        _entry(image),
+    ]
+    assert read_referrers(json.dumps({"manifests": entries}).encode()) == [index, image]
+    assert read_referrers(b'{"manifests": []}') == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[" * 100_000,
+        b'{"manifests": null}',
+        b'{"manifests": [1]}',
+        b'{"manifests": [{}]}',
+        json.dumps({"manifests": [_entry(1)]}).encode(),
+        json.dumps({"manifests": [_entry("../../other")]}).encode(),
+        json.dumps({"manifests": [_entry(f"sha256:{'a' * 64}", ["x"])]}).encode()[:-3],
+    ],
+)
+def test_an_answer_that_is_no_index_is_an_upstreams_fault(content):
+    with pytest.raises(UpstreamError, match="has not given an index"):
+        read_referrers(content)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.control.operations import Input, Output
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
-from ecr_emulator.core import errors, images
+from ecr_emulator.core import errors, pulls
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.upstream import UpstreamError
 from ecr_emulator.metadata.images import Image, ReferrerFilter
 
 # The documentation of maxResults: up to 20 results where it is not used.
@@ -25,7 +26,10 @@ async def list_image_referrers(emulator: Emulator, call: Call, given: Input) -> 
     wanted, limit = _filter(given), page_limit(given, _DEFAULT_LIMIT)
     list_name = f"referrers:{name}:{subject}:{wanted}"
     after = start_of_page(emulator, call, list_name, given, 0)
-    found = await emulator.metadata.read(images.referrers, call, name, subject, wanted, after, limit + 1)
+    try:
+        found = await pulls.list_referrers(emulator, call, name, subject, wanted, after, limit + 1)
+    except (UpstreamError, errors.LimitExceededException) as error:
+        raise errors.UnableToListUpstreamImageReferrersException(error.message) from error
     page, last = split_page(found, limit)
     return {
         "referrers": [_describe(image) for image in page],
