@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.server
 import json
@@ -135,6 +136,9 @@ class StubUpstream:
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         status, headers, body = self._respond(request)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            # As servers before registries do, for clients that can unpack it.
+            body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)

@@ -86,7 +86,9 @@ class HttpUpstreams:
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
                 timeout=_TIMEOUT,
+                # Digests are of the bytes as they were pushed, which no server should pack on the way.
                 auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_CHUNK_SIZE,
             )
