@@ -381,7 +381,10 @@ def _check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[
 
 def find(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
     """Return a layer. Raises RepositoryNotFoundException and LayersNotFoundException."""
-    repository = repositories.find(tx, call, repository_name)
+    return _layer(tx, repositories.find(tx, call, repository_name), digest)
+
+
+def _layer(tx: Transaction, repository: Repository, digest: str) -> Layer:
     layer = tx.layers.get(repository.id, digest)
     if layer is None:
         raise _layer_not_found(repository, digest)
@@ -393,13 +396,13 @@ def find_accessible(tx: Transaction, call: Call, repository_name: str, digest: s
 
     Raises what ``find`` raises, and LayerInaccessibleException for one that only archived images use.
     """
-    layer = find(tx, call, repository_name, digest)
-    repository = repositories.find(tx, call, repository_name)
+    return _accessible(tx, repositories.find(tx, call, repository_name), digest)
+
+
+def _accessible(tx: Transaction, repository: Repository, digest: str) -> Layer:
+    layer = _layer(tx, repository, digest)
     if tx.images.archived_layers(repository.id, [digest]):
-        raise errors.LayerInaccessibleException(
-            f"The layer with digest '{digest}' in the repository with name '{repository_name}' in the "
-            f"registry with id '{call.registry.account}' is archived"
-        )
+        raise _inaccessible(repository, digest, "archived")
     return layer
 
 
@@ -408,14 +411,18 @@ def find_in_image(tx: Transaction, call: Call, repository_name: str, digest: str
 
     Raises what ``find_accessible`` raises, and LayerInaccessibleException for a layer without an image.
     """
-    layer = find_accessible(tx, call, repository_name, digest)
     repository = repositories.find(tx, call, repository_name)
+    layer = _accessible(tx, repository, digest)
     if not tx.images.is_referenced(repository.id, "layer", digest):
-        raise errors.LayerInaccessibleException(
-            f"The layer with digest '{digest}' in the repository with name '{repository_name}' in the "
-            f"registry with id '{call.registry.account}' is not associated with an image"
-        )
+        raise _inaccessible(repository, digest, "not associated with an image")
     return layer
+
+
+def _inaccessible(repository: Repository, digest: str, reason: str) -> errors.LayerInaccessibleException:
+    return errors.LayerInaccessibleException(
+        f"The layer with digest '{digest}' in the repository with name '{repository.name}' in the "
+        f"registry with id '{repository.account}' is {reason}"
+    )
 
 
 def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFoundException:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from ecr_emulator.metadata.database import Database
+from ecr_emulator.metadata.prefixes import page_by_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,7 @@ class PullThroughRules:
         self, account: str, region: str, prefixes: Collection[str] | None, after: str, limit: int
     ) -> list[PullThroughRule]:
         """Return at most ``limit`` rules by prefix, past ``after``: of these prefixes, or all."""
-        named = "" if prefixes is None else " AND prefix IN (SELECT value FROM json_each(:prefixes))"
-        rows = self._database.all(
-            "SELECT * FROM pull_through_rules WHERE account = :account AND region = :region"
-            f" AND prefix > :after{named} ORDER BY prefix LIMIT :limit",
-            account=account,
-            region=region,
-            prefixes=json.dumps(list(prefixes or ())),
-            after=after,
-            limit=limit,
-        )
+        rows = page_by_prefix(self._database, "pull_through_rules", account, region, prefixes, after, limit)
         return [PullThroughRule(**{name: row[name] for name in PullThroughRule.__slots__}) for row in rows]
 
     def count(self, account: str, region: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ecr_emulator.metadata.database import Database, Row
+from ecr_emulator.metadata.prefixes import page_by_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,7 @@ class CreationTemplates:
         self, account: str, region: str, prefixes: Collection[str] | None, after: str, limit: int
     ) -> list[CreationTemplate]:
         """Return at most ``limit`` templates by prefix, past ``after``: of these prefixes, or all."""
-        named = "" if prefixes is None else " AND prefix IN (SELECT value FROM json_each(:prefixes))"
-        rows = self._database.all(
-            "SELECT * FROM creation_templates WHERE account = :account AND region = :region"
-            f" AND prefix > :after{named} ORDER BY prefix LIMIT :limit",
-            account=account,
-            region=region,
-            prefixes=json.dumps(list(prefixes or ())),
-            after=after,
-            limit=limit,
-        )
+        rows = page_by_prefix(self._database, "creation_templates", account, region, prefixes, after, limit)
         return [_template(row) for row in rows]
 
     def put(self, account: str, region: str, template: CreationTemplate) -> None:
