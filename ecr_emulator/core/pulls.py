@@ -77,12 +77,12 @@ async def find_image(emulator: Emulator, call: Call, name: str, image_id: ImageI
     Raises RepositoryNotFound- and ImageNotFoundException, and UpstreamError for an image that is
     not in the cache and can't be had.
     """
-    fetch, found = await emulator.metadata.read(_look_for, call, name, image_id)
+    fetch, found = await emulator.metadata.peek(_look_for, call, name, image_id)
     if found is not None:
         return found
     if fetch is not None:
         await _perform(emulator, call, name, fetch)
-    return await emulator.metadata.read(images.find, call, name, image_id)
+    return await emulator.metadata.peek(images.find, call, name, image_id)
 
 
 def _look_for(
@@ -105,7 +105,7 @@ async def batch_get_images(
     the credentials for the upstream is of no use.
     """
     wanted = list(dict.fromkeys(image_ids))
-    fetches, answer = await emulator.metadata.read(_look_for_all, call, name, wanted, accepted_media_types)
+    fetches, answer = await emulator.metadata.peek(_look_for_all, call, name, wanted, accepted_media_types)
     if answer is not None:
         return answer
     refused: dict[ImageId, UpstreamError] = {}
@@ -117,7 +117,7 @@ async def batch_get_images(
         except UpstreamError as error:
             refused[image_id] = error
     try:
-        found, failures = await emulator.metadata.read(
+        found, failures = await emulator.metadata.peek(
             images.batch_get, call, name, wanted, accepted_media_types
         )
     except errors.RepositoryNotFoundException:
@@ -157,8 +157,10 @@ def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fe
     if reference is None or (tag and not is_tag(tag)) or (digest and not is_digest(digest)):
         return None
     rule = pull_through.rule_for(tx, call, name)
+    if rule is None:
+        return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
-    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+    if not _may_import(tx, call, name, creates=repository is None):
         return None
     image = None
     if repository is not None and digest is not None:
@@ -280,18 +282,18 @@ async def find_layer_in_image(emulator: Emulator, call: Call, name: str, digest:
     Raises RepositoryNotFound-, LayersNotFound-, LayerInaccessible- and UnableToGetUpstreamLayerException.
     """
     try:
-        return await emulator.metadata.read(layers.find_in_image, call, name, digest)
+        return await emulator.metadata.peek(layers.find_in_image, call, name, digest)
     except errors.LayersNotFoundException:
         try:
             await _fetch_missing_layer(emulator, call, name, digest)
         except UpstreamError as error:
             raise errors.UnableToGetUpstreamLayerException(error.message) from error
-    return await emulator.metadata.read(layers.find_in_image, call, name, digest)
+    return await emulator.metadata.peek(layers.find_in_image, call, name, digest)
 
 
 async def _fetch_missing_layer(emulator: Emulator, call: Call, name: str, digest: str) -> None:
     """Fetch a layer that a cached image names; any other is none of the upstream's business."""
-    rule = await emulator.metadata.read(_rule_for_layer, call, name, digest)
+    rule = await emulator.metadata.peek(_rule_for_layer, call, name, digest)
     if rule is None:
         return
     try:
@@ -370,8 +372,10 @@ def _listing_for(tx: Transaction, call: Call, name: str, subject: str) -> _Listi
     Nor where the caller may not import what it has, as in ``_fetch_for``.
     """
     rule = pull_through.rule_for(tx, call, name)
+    if rule is None:
+        return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
-    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+    if not _may_import(tx, call, name, creates=repository is None):
         return None
     listed_at = None if repository is None else tx.upstream_referrers.listed_at(repository.id, subject)
     if listed_at is not None and call.now - listed_at < REFRESH_INTERVAL:
@@ -467,7 +471,7 @@ async def validate_rule(emulator: Emulator, call: Call, prefix: str) -> tuple[Pu
 
     Raises PullThroughCacheRuleNotFoundException.
     """
-    rule = await emulator.metadata.read(pull_through.find, call, prefix)
+    rule = await emulator.metadata.peek(pull_through.find, call, prefix)
     try:
         source = await upstream_repository(emulator, call, rule, prefix)
         await source.check()

@@ -115,6 +115,23 @@ def read_file(path: Path, function: Callable[[Transaction], T]) -> T:
         connection.close()
 
 
+class _Snapshots:
+    """Runs functions that only read, each on a snapshot, over a connection of one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._transaction = Transaction(SqliteDatabase(connection))
+
+    def read(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._connection.execute("BEGIN")
+        try:
+            return function(self._transaction, *args, **kwargs)
+        finally:
+            self._connection.execute("COMMIT")
+
+
 class SqliteMetadata:
     """A MetadataStore in one SQLite file.
 
@@ -134,9 +151,10 @@ class SqliteMetadata:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, args=(writer,), name="metadata-writer")
         self._writer.start()
-        self._reader = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
-        self._readers = ThreadPoolExecutor(READERS, "metadata-reader", initializer=self._open_reader)
+        self._peeker = self._open_reader()
+        self._reader = threading.local()
+        self._readers = ThreadPoolExecutor(READERS, "metadata-reader", initializer=self._start_reader)
 
     def _connect(self) -> sqlite3.Connection:
         # Each connection is used by one thread at a time; closing happens on another.
@@ -152,8 +170,14 @@ class SqliteMetadata:
         """Run a function that only reads, on one consistent snapshot."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._readers, lambda: self._read(lambda tx: function(tx, *args, **kwargs))
+            self._readers, lambda: self._reader.snapshots.read(function, *args, **kwargs)
         )
+
+    async def peek(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that reads few rows, on the event loop: a thread would take longer to wake."""
+        return self._peeker.read(function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -171,20 +195,14 @@ class SqliteMetadata:
         for connection in self._reader_connections:
             connection.close()
 
-    def _open_reader(self) -> None:
+    def _start_reader(self) -> None:
+        self._reader.snapshots = self._open_reader()
+
+    def _open_reader(self) -> _Snapshots:
         connection = self._connect()
         connection.execute("PRAGMA query_only = ON")
         self._reader_connections.append(connection)
-        self._reader.connection = connection
-        self._reader.transaction = Transaction(SqliteDatabase(connection))
-
-    def _read(self, function: Callable[[Transaction], T]) -> T:
-        connection: sqlite3.Connection = self._reader.connection
-        connection.execute("BEGIN")
-        try:
-            return function(self._reader.transaction)
-        finally:
-            connection.execute("COMMIT")
+        return _Snapshots(connection)
 
     def _write_forever(self, connection: sqlite3.Connection) -> None:
         transaction = Transaction(SqliteDatabase(connection))

@@ -92,6 +92,15 @@ class MetadataStore(Protocol):
         """Run a function that only reads, on one consistent snapshot."""
         ...
 
+    async def peek(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads, and few rows by their keys: where that is quick, at once.
+
+        Same as ``read`` otherwise. A store whose database is in the process has no thread to wait for.
+        """
+        ...
+
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
