@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,8 +28,12 @@ LARGEST_BATCH = 64
 class _Job:
     """What the writer is to do."""
 
-    future: Future[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
     function: Callable[[Transaction], Any]
+
+
+_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class SchemaTooNewError(RuntimeError):
@@ -183,9 +188,10 @@ class SqliteMetadata:
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
-        future: Future[T] = Future()
-        self._jobs.put(_Job(future, lambda tx: function(tx, *args, **kwargs)))
-        return await asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
+        return await future
 
     async def close(self) -> None:
         """Finish what was begun and close the connections."""
@@ -212,7 +218,7 @@ class SqliteMetadata:
             while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            batch = [job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()]
+            batch = [job for job in jobs if job is not None and not job.future.cancelled()]
             if batch:
                 _write_batch(connection, transaction, batch)
         connection.close()
@@ -220,7 +226,7 @@ class SqliteMetadata:
 
 def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch: Sequence[_Job]) -> None:
     """Run the jobs one after the other in one commit; each is undone alone where it fails."""
-    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    outcomes: list[_Outcome] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
         for job in batch:
@@ -236,7 +242,20 @@ def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         outcomes = [(job.future, None, error) for job in batch]
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for job, outcome in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(job.loop, []).append(outcome)
+    for loop, settled in by_loop.items():
+        # A loop that has been closed has nobody left to be told.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(outcomes: Sequence[_Outcome]) -> None:
+    """Tell those who wait what became of their jobs: of a whole batch, the loop being woken once."""
     for future, result, failure in outcomes:
+        if future.cancelled():
+            continue
         if failure is None:
             future.set_result(result)
         else:
