@@ -1,5 +1,7 @@
 # Everything runs from .venv, which the first target to need it makes.
 PYTHON ?= python3
+# How many processes share the files of tests.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
@@ -16,7 +18,7 @@ run: $(RUN) ## serve on 127.0.0.1:4510, keeping state in ./data (arguments: make
 
 test: $(DEV) ## lint, types and the tests of the package
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
 	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore --check
