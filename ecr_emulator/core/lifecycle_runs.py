@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from ecr_emulator.core import images, lifecycle
+from ecr_emulator.core import events, images, lifecycle
 from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.lifecycle import LifecycleAction, LifecycleImage
@@ -115,6 +115,10 @@ def _act(
     for image in filter(None, (tx.images.by_digest(repository.id, digest) for digest in digests["EXPIRE"])):
         images.remove(tx, call, repository, image)
     tx.images.archive(repository_id, digests["TRANSITION"], now)
+    for image in filter(
+        None, (tx.images.by_digest(repository.id, digest) for digest in digests["TRANSITION"])
+    ):
+        events.on_storage_class(tx, repository, image, now)
     return True
 
 
