@@ -23,6 +23,11 @@ class Flights:
             task.add_done_callback(lambda done: self._landed(key, done))
         return task
 
+    async def settle(self, key: Hashable) -> None:
+        """Wait for the end of the work under ``key``, if there is any, whatever comes of it."""
+        if (task := self._tasks.get(key)) is not None:
+            await asyncio.wait([task])
+
     async def join(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Wait for the work under ``key``, which is started where nobody has.
 

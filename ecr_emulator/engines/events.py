@@ -39,10 +39,10 @@ async def run_now(emulator: Emulator) -> int:
 
 
 async def _deliver_now(emulator: Emulator, sink: Sink) -> int:
-    # The worker lets nothing else begin a delivery meanwhile.
     key = (NAME, sink.name)
-    before = await emulator.flights.join(key, partial(_deliver, emulator, sink))
-    return before + await emulator.flights.join(key, partial(_deliver, emulator, sink, hurry=True))
+    # One that began before may leave those that were put off.
+    await emulator.flights.settle(key)
+    return await emulator.flights.join(key, partial(_deliver, emulator, sink, hurry=True))
 
 
 async def _deliver(emulator: Emulator, sink: Sink, *, hurry: bool = False) -> int:

@@ -69,7 +69,10 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
     try:
         outcome = response = await _answer(emulator, request, progress)
     except OciError as error:
-        response, outcome = error_response(error), (error.code, error.message)
+        # The API's error, where it is one that a handler has put into other words.
+        origin = error.__context__
+        response = error_response(error)
+        outcome = error_of(origin) if isinstance(origin, EcrError) else (error.code, error.message)
     except EcrError as error:
         response, outcome = error_response(translate(error)), error_of(error)
     except UpstreamError as error:

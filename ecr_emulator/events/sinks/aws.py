@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -108,26 +109,40 @@ class _Service:
 
     async def call(self, operation: str, **members: Any) -> Any:
         """Call an operation and return its output. Raises SinkError."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
         if self._client is None:
-            self._client = await self._connect()
+            await self._connect()
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             return await getattr(self._client, operation)(**members)
-        except (BotoCoreError, ClientError, HTTPClientError) as error:
+        except (BotoCoreError, ClientError) as error:
             raise SinkError(str(error)) from error
 
-    async def _connect(self) -> Any:
+    async def _connect(self) -> None:
+        session = await asyncio.to_thread(self._open_session)
+        self._client = await self._closing.enter_async_context(self._new_client(session))
+
+    def _open_session(self) -> Any:
+        """Return a session that has read from the disk what it needs, in a thread."""
         # To import it takes longer than to start the server.
-        from aiobotocore.config import AioConfig
         from aiobotocore.session import get_session
+
+        session = get_session()
+        asyncio.run(self._try_out(session))
+        return session
+
+    async def _try_out(self, session: Any) -> None:
+        async with self._new_client(session):
+            """What was read stays with the session."""
+
+    def _new_client(self, session: Any) -> Any:
+        from aiobotocore.config import AioConfig
 
         # The engine is who tries again.
         config = AioConfig(connect_timeout=_TIMEOUT, read_timeout=_TIMEOUT, retries={"total_max_attempts": 1})
-        client = get_session().create_client(
+        return session.create_client(
             self._name, region_name=self._region, endpoint_url=self.endpoint, config=config
         )
-        return await self._closing.enter_async_context(client)
 
     async def close(self) -> None:
         await self._closing.aclose()
