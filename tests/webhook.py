@@ -14,21 +14,25 @@ class Webhook:
         self.status = 200
         self.received: list[dict[str, Any]] = []
         self.refused = 0
+        self.fail_after: int | None = None
         self.headers: Message | None = None
         self.gate = threading.Event()
         self.gate.set()
         hook = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.gate.wait(30)
                 hook.headers = self.headers
-                if hook.status == 200:
+                status = 500 if len(hook.received) == hook.fail_after else hook.status
+                if status == 200:
                     hook.received.append(json.loads(body))
                 else:
                     hook.refused += 1
-                self.send_response(hook.status)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

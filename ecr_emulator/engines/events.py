@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 
 from ecr_emulator.core.emulator import Emulator
@@ -56,24 +57,26 @@ async def _deliver(emulator: Emulator, sink: Sink, *, hurry: bool = False) -> in
         state, waiting = await emulator.metadata.read(_next, sink, now)
         if state is None or not waiting:
             return delivered
-        if not await _send(sink, [event.content for event in waiting]):
-            await _postpone(emulator, sink, state)
+        arrived = await _send(sink, [event.content for event in waiting])
+        if arrived:
+            await emulator.metadata.write(_note_delivered, state, [event.id for event in waiting[:arrived]])
+            delivered += arrived
+        if arrived < len(waiting):
+            await _postpone(emulator, sink, replace(state, attempts=0) if arrived else state)
             return delivered
-        await emulator.metadata.write(_note_delivered, state, [event.id for event in waiting])
-        delivered += len(waiting)
 
 
-async def _send(sink: Sink, events: list[str]) -> bool:
-    """Tell whether a sink has taken events."""
+async def _send(sink: Sink, events: list[str]) -> int:
+    """Return how many of the events a sink has taken, from the first on."""
     try:
         await sink.send(events)
     except SinkError as error:
         _logger.warning("events are not delivered to %s: %s", sink.label, error)
+        return error.delivered
     except Exception:
         _logger.exception("events are not delivered to %s", sink.label)
-    else:
-        return True
-    return False
+        return 0
+    return len(events)
 
 
 async def _postpone(emulator: Emulator, sink: Sink, state: SinkState) -> None:

@@ -107,6 +107,17 @@ def test_a_sink_that_fails_is_tried_again_when_it_is_due(tmp_path, webhook, capl
     assert told[0] == f"events are not delivered to http://{webhook.address}/hook: the answer was 500"
 
 
+def test_what_arrived_before_a_failure_is_not_sent_again(webhook):
+    with serving(f"http://{webhook.address}/") as server:
+        api_client(server.url).create_repository(repositoryName="app")
+        push(server, "v1", "v2", "v3", "v4")
+        webhook.fail_after = 2
+        assert deliver(server) == 2
+        webhook.fail_after = None
+        assert deliver(server) == 2
+    assert tags_of(webhook.received) == ["v1", "v2", "v3", "v4"]
+
+
 def test_a_sink_that_hangs_holds_up_no_other(tmp_path, webhook):
     file = tmp_path / "events.jsonl"
     webhook.gate.clear()

@@ -15,10 +15,10 @@ from tests.contract.oci_client import OciClient, exchange
 from tests.faults.conftest import ServerProcess, eventually
 from tests.webhook import Webhook
 
-ROUNDS = 5
+ROUNDS = 4
 PUSHERS = 2
 SEED = 20240229
-SHORTEST, LONGEST = 0.1, 0.5
+SHORTEST, LONGEST = 0.1, 0.3
 
 
 @pytest.fixture

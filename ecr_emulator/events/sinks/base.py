@@ -12,7 +12,12 @@ class SinkSetupError(Exception):
 
 
 class SinkError(Exception):
-    """Events could not be delivered; the message is for the log."""
+    """Not all events could be delivered; the message is for the log."""
+
+    def __init__(self, message: str, delivered: int = 0) -> None:
+        super().__init__(message)
+        self.delivered = delivered
+        """How many have arrived for certain, from the first on."""
 
 
 class Sink(Protocol):

@@ -15,8 +15,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 class WebhookSink:
     """POSTs to an http or https URL, by Basic authentication if it has a user. Raises SinkSetupError."""
 
-    # The others would be sent again where one fails.
-    batch_size = 1
+    batch_size = 10
 
     def __init__(self, url: str) -> None:
         self.name, self.label = url, label_of(split(url))
@@ -26,19 +25,20 @@ class WebhookSink:
         """POST events one by one; any status but 2xx is a failure. Raises SinkError."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
-        for event in events:
+        for number, event in enumerate(events):
             try:
-                async with self._session.post(
-                    self.name,
-                    data=event.encode(),
-                    headers={"Content-Type": "application/json"},
-                    allow_redirects=False,
-                ) as response:
-                    status = response.status
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise SinkError(str(error) or type(error).__name__) from error
+                status = await self._post(self._session, event)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise SinkError(str(error) or type(error).__name__, number) from error
             if not 200 <= status < 300:
-                raise SinkError(f"the answer was {status}")
+                raise SinkError(f"the answer was {status}", number)
+
+    async def _post(self, session: aiohttp.ClientSession, event: str) -> int:
+        headers = {"Content-Type": "application/json"}
+        async with session.post(
+            self.name, data=event.encode(), headers=headers, allow_redirects=False
+        ) as response:
+            return response.status
 
     async def close(self) -> None:
         """Close the connections."""
