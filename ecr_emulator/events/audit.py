@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +40,6 @@ class Action:
     request: Mapping[str, Any]
     response: Mapping[str, Any] | None = None
     error: tuple[str, str] | None = None
-    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 def is_read_only(operation: str) -> bool:
@@ -77,7 +76,7 @@ def record(action: Action) -> Record:
         "requestParameters": dict(action.request) or None,
         "responseElements": None if action.response is None else dict(action.response),
         "requestID": action.request_id,
-        "eventID": action.event_id,
+        "eventID": _event_id(action),
         "readOnly": is_read_only(action.operation),
         "resources": [
             {"accountId": arn.split(":")[4], "type": "AWS::ECR::Repository", "ARN": arn}
@@ -88,6 +87,11 @@ def record(action: Action) -> Record:
         "recipientAccountId": action.account,
         "eventCategory": "Management",
     }
+
+
+def _event_id(action: Action) -> str:
+    """Return the id of an action's record, the same each time: no request takes a step twice."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{action.request_id} {action.operation}"))
 
 
 def user_identity(arn: str) -> Record:

@@ -318,9 +318,12 @@ def test_metrics_count_requests_and_what_is_there(tmp_path, ecr_registry):
     seconds = 'ecr_emulator_request_duration_seconds_{}{{operation="CompleteLayerUpload",plane="data"}}'
     assert metrics[seconds.format("count")] == 2
     assert 0 < metrics[seconds.format("sum")] < 10
-    sent = sum(map(len, image.blobs)) + len(image.manifest)
-    assert metrics['ecr_emulator_received_bytes_total{plane="data"}'] == sent
-    assert metrics['ecr_emulator_sent_bytes_total{plane="data"}'] >= len(image.manifest)
+    bytes_of = 'ecr_emulator_{}_bytes_total{{operation="{}",plane="data"}}'
+    assert metrics[bytes_of.format("received", "CompleteLayerUpload")] == sum(map(len, image.blobs))
+    assert metrics[bytes_of.format("received", "PutImage")] == len(image.manifest)
+    assert metrics[bytes_of.format("sent", "BatchGetImage")] > len(image.manifest)
+    buckets = [value for name, value in metrics.items() if "_bucket" in name and "CreateRepo" in name]
+    assert (buckets, buckets[-1]) == (sorted(buckets), 1)
     assert metrics['ecr_emulator_due_tasks{engine="replication"}'] == 1
     assert metrics[f'ecr_emulator_waiting_events{{sink="{sink}"}}'] == 1
     assert (metrics["ecr_emulator_repositories"], metrics["ecr_emulator_images"]) == (1, 1)
