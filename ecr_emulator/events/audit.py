@@ -5,9 +5,10 @@ What ECR's records have is in the ECR user guide, "Logging Amazon ECR actions wi
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,12 @@ Record = dict[str, Any]
 # Characters of a text past which it is left out: CloudTrail leaves out parameters that are too large.
 LONGEST_TEXT = 16 * 1024
 
+# Of ECR's records (user guide): images in one of a lifecycle policy, and tags of each of them.
+IMAGES_PER_RECORD = 10
+_MAX_TAGS = 100
+
+_VERSION = "1.11"
+_SOURCE = "ecr.amazonaws.com"
 _READ_ONLY = ("Get", "List", "Describe", "BatchGet", "BatchCheck", "Validate")
 
 
@@ -41,6 +48,121 @@ class Action:
     response: Mapping[str, Any] | None = None
     error: tuple[str, str] | None = None
 
+    def record(self) -> Record:
+        """Return the record, the same each time."""
+        made: Record = {
+            "eventVersion": _VERSION,
+            "userIdentity": user_identity(self.caller_arn),
+            "eventTime": _moment(self.time),
+            "eventSource": _SOURCE,
+            "eventName": self.operation,
+            "awsRegion": self.region,
+            "sourceIPAddress": self.source_ip,
+            "userAgent": self.user_agent,
+        }
+        if self.error is not None:
+            made["errorCode"], made["errorMessage"] = self.error
+        return made | {
+            "requestParameters": dict(self.request) or None,
+            "responseElements": None if self.response is None else dict(self.response),
+            "requestID": self.request_id,
+            # No request takes a step twice.
+            "eventID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.request_id} {self.operation}")),
+            "readOnly": is_read_only(self.operation),
+            "resources": [_resource(arn) for arn in self.resources],
+            "eventType": "AwsApiCall",
+            "managementEvent": True,
+            "recipientAccountId": self.account,
+            "eventCategory": "Management",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredImage:
+    """An image that a rule of a lifecycle policy deleted or archived; times in seconds since 1970."""
+
+    digest: str
+    tags: tuple[str, ...]
+    pushed_at: float
+    rule_priority: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyExecution:
+    """What a lifecycle policy did to some of its repository's images."""
+
+    account: str
+    region: str
+    time: float
+    repository: str
+    resource: str
+    rules: Sequence[Mapping[str, Any]]
+    """The rules of the policy's text."""
+
+    images: tuple[ExpiredImage, ...]
+    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    operation: str = "PolicyExecutionEvent"
+    caller_arn: str = ""
+
+    def record(self) -> Record:
+        """Return the record, the same each time."""
+        return {
+            "eventVersion": _VERSION,
+            "userIdentity": {"accountId": self.account, "invokedBy": "AWS Internal"},
+            "eventTime": _moment(self.time),
+            "eventSource": _SOURCE,
+            "eventName": self.operation,
+            "awsRegion": self.region,
+            "sourceIPAddress": "AWS Internal",
+            "userAgent": "AWS Internal",
+            "requestParameters": None,
+            "responseElements": None,
+            "eventID": self.event_id,
+            "readOnly": True,
+            "resources": [_resource(self.resource)],
+            "eventType": "AwsServiceEvent",
+            "managementEvent": True,
+            "recipientAccountId": self.account,
+            "serviceEventDetails": {
+                "repositoryName": self.repository,
+                "lifecycleEventPolicy": {"lifecycleEventRules": [_rule(rule) for rule in self.rules]},
+                "lifecycleEventImageActions": [_image_action(image) for image in self.images],
+            },
+            "eventCategory": "Management",
+        }
+
+
+def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    selection = dict(rule["selection"])
+    selection["tagStatus"] = selection["tagStatus"].capitalize()
+    # "imageCountMoreThan" is "Image count more than".
+    selection["countType"] = re.sub(r"[A-Z]", r" \g<0>", selection["countType"]).capitalize()
+    return {
+        "rulePriority": rule["rulePriority"],
+        **({"description": rule["description"]} if "description" in rule else {}),
+        "lifecycleEventSelection": selection,
+        "action": rule["action"]["type"],
+    }
+
+
+def _image_action(image: ExpiredImage) -> dict[str, Any]:
+    shown = {
+        "digest": image.digest,
+        "tagStatus": "Tagged" if image.tags else "Untagged",
+        "tagList": list(image.tags[:_MAX_TAGS]),
+        "pushedAt": int(image.pushed_at * 1000),
+    }
+    priority = {} if image.rule_priority is None else {"rulePriority": image.rule_priority}
+    return {"lifecycleEventImage": shown} | priority
+
+
+def _resource(arn: str) -> dict[str, str]:
+    return {"accountId": arn.split(":")[4], "type": "AWS::ECR::Repository", "ARN": arn}
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
 
 def is_read_only(operation: str) -> bool:
     """Tell whether an operation changes nothing; the records of these have no response."""
@@ -56,42 +178,6 @@ def presentable(members: Mapping[str, Any]) -> dict[str, Any]:
         elif not (isinstance(value, bytes) or (isinstance(value, str) and len(value) > LONGEST_TEXT)):
             shown[name] = value
     return shown
-
-
-def record(action: Action) -> Record:
-    """Return the record of an action."""
-    made: Record = {
-        "eventVersion": "1.11",
-        "userIdentity": user_identity(action.caller_arn),
-        "eventTime": datetime.fromtimestamp(action.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "eventSource": "ecr.amazonaws.com",
-        "eventName": action.operation,
-        "awsRegion": action.region,
-        "sourceIPAddress": action.source_ip,
-        "userAgent": action.user_agent,
-    }
-    if action.error is not None:
-        made["errorCode"], made["errorMessage"] = action.error
-    return made | {
-        "requestParameters": dict(action.request) or None,
-        "responseElements": None if action.response is None else dict(action.response),
-        "requestID": action.request_id,
-        "eventID": _event_id(action),
-        "readOnly": is_read_only(action.operation),
-        "resources": [
-            {"accountId": arn.split(":")[4], "type": "AWS::ECR::Repository", "ARN": arn}
-            for arn in action.resources
-        ],
-        "eventType": "AwsApiCall",
-        "managementEvent": True,
-        "recipientAccountId": action.account,
-        "eventCategory": "Management",
-    }
-
-
-def _event_id(action: Action) -> str:
-    """Return the id of an action's record, the same each time: no request takes a step twice."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{action.request_id} {action.operation}"))
 
 
 def user_identity(arn: str) -> Record:

@@ -1,4 +1,4 @@
-"""The audit trail: the newest actions in memory, and all of them in a file where a setting names one."""
+"""The audit trail: the newest entries in memory, and all of them in a file where a setting names one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecr_emulator.events.audit import Action, Record, record
+from ecr_emulator.events.audit import Action, PolicyExecution, Record
 
 _logger = logging.getLogger(__name__)
 
-# Actions that are kept in memory.
+Entry = Action | PolicyExecution
+
+# Entries that are kept in memory.
 KEPT = 1000
 
 
@@ -31,14 +33,14 @@ class Filter:
 
     since: float | None = None
 
-    def takes(self, action: Action) -> bool:
-        """Tell whether an action is wanted."""
+    def takes(self, entry: Entry) -> bool:
+        """Tell whether an entry is wanted."""
         return (
-            self.event_name in (None, action.operation)
-            and self.account in (None, action.account)
-            and self.region in (None, action.region)
-            and self.principal in (None, action.caller_arn)
-            and (self.since is None or action.time >= self.since)
+            self.event_name in (None, entry.operation)
+            and self.account in (None, entry.account)
+            and self.region in (None, entry.region)
+            and self.principal in (None, entry.caller_arn)
+            and (self.since is None or entry.time >= self.since)
         )
 
 
@@ -50,24 +52,24 @@ class Trail:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._kept: deque[Action] = deque(maxlen=KEPT)
+        self._kept: deque[Entry] = deque(maxlen=KEPT)
         self._writer = None if file is None else _Writer(file)
 
-    def add(self, action: Action) -> None:
-        """Add an action."""
-        self._kept.append(action)
+    def add(self, entry: Entry) -> None:
+        """Add what happened."""
+        self._kept.append(entry)
         if self._writer is not None:
-            self._writer.add(action)
+            self._writer.add(entry)
 
     def find(self, wanted: Filter, limit: int) -> list[Record]:
         """Return the newest ``limit`` records in memory that are wanted, in their order."""
-        found = [action for action in self._kept if wanted.takes(action)]
-        return [record(action) for action in found[max(len(found) - limit, 0) :]]
+        found = [entry for entry in self._kept if wanted.takes(entry)]
+        return [entry.record() for entry in found[max(len(found) - limit, 0) :]]
 
     def reset(self, account: str | None, region: str | None) -> None:
         """Forget what an account and a region have, None meaning any; files keep it."""
         wanted = Filter(account=account, region=region)
-        kept = [action for action in self._kept if not wanted.takes(action)]
+        kept = [entry for entry in self._kept if not wanted.takes(entry)]
         self._kept.clear()
         self._kept.extend(kept)
 
@@ -83,33 +85,34 @@ class _Writer:
         with file.open("a"):
             pass
         self._file = file
-        self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def add(self, action: Action) -> None:
+    def add(self, entry: Entry) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_forever, name="audit-writer")
             self._thread.start()
-        self._actions.put(action)
+        self._entries.put(entry)
 
     def close(self) -> None:
-        self._actions.put(None)
+        self._entries.put(None)
         if self._thread is not None:
             self._thread.join()
 
     def _write_forever(self) -> None:
         stopping = False
         while not stopping:
-            waiting = [self._actions.get()]
-            while not self._actions.empty():
-                waiting.append(self._actions.get())
+            waiting = [self._entries.get()]
+            while not self._entries.empty():
+                waiting.append(self._entries.get())
             stopping = None in waiting
-            self._write([action for action in waiting if action is not None])
+            self._write([entry for entry in waiting if entry is not None])
 
-    def _write(self, actions: list[Action]) -> None:
+    def _write(self, entries: list[Entry]) -> None:
         # Opened each time: the file may have been rotated.
         try:
             with self._file.open("a") as file:
-                file.writelines(f"{json.dumps(record(action))}\n" for action in actions)
-        except OSError:
-            _logger.exception("%d audit records are lost", len(actions))
+                file.writelines(f"{json.dumps(entry.record())}\n" for entry in entries)
+        except Exception:
+            # Later ones are written, if they can be.
+            _logger.exception("%d audit records are lost", len(entries))

@@ -180,6 +180,21 @@ def test_records_can_be_asked_for_by_what_they_are_about(server, ecr, oci, repos
     assert records_of(oci) == []
 
 
+def test_what_a_lifecycle_policy_does_is_recorded(server, ecr, oci, repository):
+    for number in range(13):
+        oci.push_image("app", f"v{number}", seed=str(number))
+    selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}
+    rule = {"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}
+    ecr.put_lifecycle_policy(repositoryName="app", lifecyclePolicyText=json.dumps({"rules": [rule]}))
+    server.manage("run/lifecycle", {})
+    records = records_of(oci, "eventName=PolicyExecutionEvent")
+    actions = [record["serviceEventDetails"]["lifecycleEventImageActions"] for record in records]
+    assert [len(images) for images in actions] == [10, 2]
+    assert actions[0][0]["lifecycleEventImage"]["tagList"] == ["v0"]
+    assert actions[0][0]["rulePriority"] == 1
+    assert records[0]["resources"][0]["ARN"] == ARN
+
+
 def test_only_the_newest_records_are_kept_in_memory(oci, monkeypatch):
     kept = trail.Trail()
     for number in range(trail.KEPT + 5):

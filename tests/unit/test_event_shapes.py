@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 
 from ecr_emulator.events import audit, builders
-from ecr_emulator.events.audit import Action
+from ecr_emulator.events.audit import Action, ExpiredImage, PolicyExecution
 from ecr_emulator.events.builders import Place, Subject
 from tests.shapes import check_event, check_record
 
@@ -232,10 +232,57 @@ def test_a_record_has_the_members_of_cloudtrail():
         request={"repositoryName": "app"},
         error=("LayersNotFoundException", "Layers are missing"),
     )
-    record = audit.record(action)
+    record = action.record()
     check_record(record)
     assert record["eventTime"] == "2019-04-15T16:45:00Z"
     assert record["userIdentity"]["userName"] == "Mary_Major"
     assert record["resources"] == [{"accountId": "123456789012", "type": "AWS::ECR::Repository", "ARN": ARN}]
     assert record["errorCode"] == "LayersNotFoundException"
     assert (record["responseElements"], record["readOnly"]) == (None, False)
+
+
+def test_what_a_lifecycle_policy_did_is_recorded_as_by_cloudtrail():
+    selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 2}
+    execution = PolicyExecution(
+        account="123456789012",
+        region="us-west-2",
+        time=1584044532.0,
+        repository="app",
+        resource=ARN,
+        rules=[
+            {
+                "rulePriority": 1,
+                "description": "remove all images > 2",
+                "selection": selection,
+                "action": {"type": "expire"},
+            }
+        ],
+        images=(
+            ExpiredImage(DIGEST, tuple(f"v{number}" for number in range(101)), 1584042813.0, 1),
+            ExpiredImage(DIGEST, (), 1584042842.0, None),
+        ),
+    )
+    record = execution.record()
+    check_record(record)
+    assert record == execution.record()
+    details = record["serviceEventDetails"]
+    assert details["lifecycleEventPolicy"]["lifecycleEventRules"] == [
+        {
+            "rulePriority": 1,
+            "description": "remove all images > 2",
+            "lifecycleEventSelection": {
+                "tagStatus": "Any",
+                "countType": "Image count more than",
+                "countNumber": 2,
+            },
+            "action": "expire",
+        }
+    ]
+    tagged, untagged = details["lifecycleEventImageActions"]
+    assert len(tagged["lifecycleEventImage"].pop("tagList")) == 100
+    assert tagged == {
+        "lifecycleEventImage": {"digest": DIGEST, "tagStatus": "Tagged", "pushedAt": 1584042813000},
+        "rulePriority": 1,
+    }
+    assert untagged["lifecycleEventImage"]["tagStatus"] == "Untagged"
+    assert "rulePriority" not in untagged
