@@ -221,7 +221,11 @@ async def _try_to_fetch_image(emulator: Emulator, call: Call, name: str, fetch: 
     try:
         await _fetch_image(emulator, call, name, fetch)
     except UpstreamError as error:
-        await emulator.metadata.write(_note_failure, call, name, fetch, error)
+        try:
+            await emulator.metadata.write(_note_failure, call, name, fetch, error)
+        except Exception:
+            # What the client is told is why the upstream failed, and not that the disk is full.
+            _logger.exception("an event could not be written", extra={"request_id": call.request_id})
         raise
 
 
