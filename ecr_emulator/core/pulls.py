@@ -18,6 +18,7 @@ from ecr_emulator.blobs.base import Blob, DigestMismatchError, is_digest
 from ecr_emulator.core import (
     authorization,
     errors,
+    events,
     images,
     layers,
     manifest,
@@ -66,6 +67,16 @@ class _Fetch:
     reference: str
     cached: str | None
     """The digest that is in the cache, where only a newer one would be fetched."""
+
+    @property
+    def tag(self) -> str | None:
+        """The tag, of an image that is not named by its digest."""
+        return None if ":" in self.reference else self.reference
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, of an image that is named by it."""
+        return self.reference if ":" in self.reference else None
 
 
 # -------------------------------------------------------------------------------------------- images
@@ -199,7 +210,7 @@ async def _perform(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> 
     try:
         await emulator.flights.join(
             (call.registry, name, "manifest", fetch.reference),
-            partial(_fetch_image, emulator, call, name, fetch),
+            partial(_try_to_fetch_image, emulator, call, name, fetch),
         )
     except UpstreamError as error:
         if fetch.cached is not None:
@@ -208,17 +219,33 @@ async def _perform(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> 
             raise
 
 
+async def _try_to_fetch_image(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> None:
+    try:
+        await _fetch_image(emulator, call, name, fetch)
+    except UpstreamError as error:
+        try:
+            await emulator.metadata.write(_note_failure, call, name, fetch, error)
+        except Exception:
+            # What the client is told is why the upstream failed, and not that the disk is full.
+            _logger.exception("an event could not be written", extra={"request_id": call.request_id})
+        raise
+
+
+def _note_failure(tx: Transaction, call: Call, name: str, fetch: _Fetch, error: UpstreamError) -> None:
+    failure = error.fault.value, error.message
+    events.on_pull_through(tx, call, name, fetch.rule, fetch.tag, fetch.digest, failure)
+
+
 async def _fetch_image(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> None:
     source = await upstream_repository(emulator, call, fetch.rule, name)
     reference = fetch.reference
-    tag = None if ":" in reference else reference
     if fetch.cached is not None:
         reference = await source.resolve(reference)
         if reference == fetch.cached:
             await emulator.metadata.write(_note_comparison, call, name, fetch.reference)
             return
     parsed = await _fetch_manifest(source, reference)
-    await emulator.metadata.write(_store_image, call, name, parsed, tag)
+    await emulator.metadata.write(_store_image, call, name, fetch.rule, parsed, fetch.tag)
 
 
 async def _fetch_manifest(source: UpstreamRepository, reference: str) -> Manifest:
@@ -240,7 +267,9 @@ def _note_comparison(tx: Transaction, call: Call, name: str, tag: str) -> None:
         tx.upstream_tags.put(repository.id, tag, image_id, call.now)
 
 
-def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: str | None) -> None:
+def _store_image(
+    tx: Transaction, call: Call, name: str, rule: PullThroughRule, parsed: Manifest, tag: str | None
+) -> None:
     repository = templates.find_or_create(tx, call, name, templates.Case.PULL_THROUGH_CACHE)
     image, is_new = images.cache(tx, call, repository, parsed)
     moved = False
@@ -259,6 +288,7 @@ def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: 
             "is_new": is_new,
         }
         tx.tasks.add(ENGINE, repository.account, repository.region, payload, call.now)
+    events.on_pull_through(tx, call, name, rule, tag, image.digest)
 
 
 # -------------------------------------------------------------------------------------------- layers
@@ -539,4 +569,6 @@ def _end_task(tx: Transaction, call: Call, task: Task, *, again: bool) -> None:
     if image.media_type in manifest.INDEX_TYPES:
         size = tx.images.size_as_index(image.id)
         image = replace(image, size=size)
-    pushes.announce(tx, call, Push(repository, image, task.payload["tag"], task.payload["is_new"]))
+    pushes.announce(
+        tx, call, Push(repository, image, task.payload["tag"], task.payload["is_new"], "upstream")
+    )

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ecr_emulator.metadata.backfills import Backfills
 from ecr_emulator.metadata.blobs import Blobs
 from ecr_emulator.metadata.database import Database
+from ecr_emulator.metadata.events import Events
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
@@ -41,6 +42,7 @@ REGISTRY_TABLES = (
     "backfills",
     "creation_templates",
     "pull_through_rules",
+    "events",
 )
 
 
@@ -66,6 +68,7 @@ class Transaction:
         self.pull_through_rules = PullThroughRules(database)
         self.upstream_tags = UpstreamTags(database)
         self.upstream_referrers = UpstreamReferrers(database)
+        self.events = Events(database)
         self.server_values = ServerValues(database)
         self._database = database
 
