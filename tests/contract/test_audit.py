@@ -5,12 +5,12 @@ import re
 
 import boto3
 import pytest
-from blockbuster import blockbuster_ctx
 
 from ecr_emulator.events import trail
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
+from tests.contract.blocking import unblocked_loop
 from tests.contract.conftest import image_manifest, put_image, refused, sha256
 from tests.contract.oci_client import OciClient, api_client
 from tests.contract.registries import Registry
@@ -236,7 +236,7 @@ def test_callers_are_shown_and_denials_recorded(tmp_path):
         """
     )
     settings = Settings(data_dir=MEMORY, port=0, auth="strict", credentials=str(credentials))
-    with BackgroundServer(settings) as server, blockbuster_ctx("ecr_emulator"):
+    with BackgroundServer(settings) as server, unblocked_loop():
         reader = boto3.client(
             "ecr",
             endpoint_url=server.url,
@@ -271,7 +271,7 @@ def test_the_audit_log_has_every_record_as_a_line(tmp_path, ecr_registry):
     file, rotated = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     with BackgroundServer(Settings(data_dir=MEMORY, port=0, audit_log=str(file))) as server:
         oci = OciClient(server.address)
-        with blockbuster_ctx("ecr_emulator"):
+        with unblocked_loop():
             api_client(server.url).create_repository(repositoryName="app")
             for number in range(20):
                 oci.push_image("app", f"v{number}", seed=str(number))
@@ -311,7 +311,7 @@ def request_of(plane, operation, status):
 def test_metrics_count_requests_and_what_is_there(tmp_path, ecr_registry):
     sink = f"file://{tmp_path / 'events.jsonl'}"
     settings = Settings(data_dir=MEMORY, port=0, engines="off", event_sinks=[sink])
-    with BackgroundServer(settings) as server, blockbuster_ctx("ecr_emulator"):
+    with BackgroundServer(settings) as server, unblocked_loop():
         oci, ecr = OciClient(server.address), api_client(server.url)
         ecr.create_repository(repositoryName="app")
         ecr.put_image_scanning_configuration(

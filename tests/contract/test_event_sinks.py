@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import boto3
 import pytest
-from blockbuster import blockbuster_ctx
 from moto.server import ThreadedMotoServer
 
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
+from tests.contract.blocking import unblocked_loop
 from tests.contract.oci_client import OciClient, api_client
 from tests.serving import free_port
 from tests.shapes import check_event
@@ -68,7 +68,7 @@ def test_every_sink_gets_every_event_in_order(tmp_path, webhook):
     file = tmp_path / "events.jsonl"
     with serving(f"file://{file}", f"http://me:pass@{webhook.address}/hook?a=b") as server:
         api_client(server.url).create_repository(repositoryName="app")
-        with blockbuster_ctx("ecr_emulator"):
+        with unblocked_loop():
             push(server, "v1", "v2", "v3")
             assert deliver(server) == 6
             assert deliver(server) == 0
@@ -207,7 +207,7 @@ def aws(moto):
 @contextlib.contextmanager
 def never_blocked():
     """Make a call that blocks the server's event loop an error; the one of a thread may be blocked."""
-    with blockbuster_ctx("ecr_emulator") as detector:
+    with unblocked_loop() as detector:
         for function in detector.functions.values():
             function.can_block_in("ecr_emulator/events/sinks/aws.py", "_try_out")
         yield

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
+from tests.contract.blocking import unblocked_loop
 from tests.contract.conftest import OCI_INDEX, descriptor, put_image, sha256
 from tests.contract.oci_client import OciClient, api_client
 from tests.contract.registries import Registry
@@ -55,7 +55,7 @@ def running(upstream, tmp_path_factory):
 def server(running, upstream):
     running.reset()
     upstream.reset()
-    with blockbuster_ctx("ecr_emulator"):
+    with unblocked_loop():
         yield running
 
 
