@@ -197,8 +197,17 @@ def rate(
 def _rate_of_heads(port: int, path: str, headers: Mapping[str, str], connections: int, seconds: int) -> Rate:
     """Send HEAD requests by ab: wrk waits for the bodies that they don't have."""
     output = _output(
-        ["ab", "-q", "-i", "-k", f"-c{connections}", f"-t{seconds}", "-n10000000", *_flags(headers)]
-        + [f"http://127.0.0.1:{port}{path}"]
+        [
+            "ab",
+            "-q",
+            "-i",
+            "-k",
+            f"-c{connections}",
+            f"-t{seconds}",
+            "-n10000000",
+            *_flags(headers),
+            f"http://127.0.0.1:{port}{path}",
+        ]
     )
     found = re.search(
         r"Failed requests: +0$.*Requests per second: +([\d.]+).* 50% +(\d+).* 99% +(\d+)", output, re.M | re.S

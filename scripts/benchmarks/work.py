@@ -149,14 +149,14 @@ class Workload:
 
 
 def start(run: Run) -> None:
-    """Time from the command to the first answer, and memory at rest."""
+    """Note the time from the command to the first answer, and memory at rest."""
     run.note("start", "s", run.server.start_seconds)
     time.sleep(0.5)
     run.note("memory-at-rest", "MiB", run.server.memory("VmRSS"))
 
 
 def blob(run: Run) -> None:
-    """One big blob, pushed and pulled."""
+    """Push and pull one big blob."""
     payload = Payloads(run.folder, run.scale.blob).make("blob")
     small = client.small(os.urandom(MIB))
     amount = payload.size / MIB
@@ -171,7 +171,7 @@ def blob(run: Run) -> None:
 
 
 def image(run: Run) -> None:
-    """An image of many layers by one client, then as many images by many clients at once."""
+    """Push and pull an image of many layers by one client, then as many images by many clients at once."""
     images = Images(run.folder, run.scale.layers, run.scale.layer)
     first = images.make("first")
     with run.timed("image-push", "MiB/s", first.size / MIB):
@@ -202,7 +202,7 @@ def _tagged_image(run: Run) -> tuple[Payload, list[Payload], bytes]:
 
 
 def manifest_get(run: Run) -> None:
-    """Manifests by tag."""
+    """Ask for a manifest by its tag."""
     _tagged_image(run)
     headers = {**run.server.registry_headers, "Accept": OCI_MANIFEST}
     path = f"/v2/{REPOSITORY}/manifests/latest"
@@ -216,7 +216,7 @@ def manifest_get(run: Run) -> None:
 
 
 def manifest_put(run: Run) -> None:
-    """New manifests, each with a tag of its own, whose layers are there."""
+    """Push new manifests, each with a tag of its own, whose layers are there."""
     config, layers, _ = _tagged_image(run)
     headers = {**run.server.registry_headers, "Content-Type": OCI_MANIFEST}
     body = client.manifest(config, layers, "@n@")
@@ -228,7 +228,7 @@ def manifest_put(run: Run) -> None:
 
 
 def describe_repositories(run: Run) -> None:
-    """All of 100 repositories, and one of them by its name."""
+    """Describe all of 100 repositories, and one of them by its name."""
     with run.server.api() as connection:
         for number in range(99):
             run.server.call(connection, "CreateRepository", repositoryName=f"many/{number:03}")
@@ -240,7 +240,7 @@ def describe_repositories(run: Run) -> None:
 
 
 def put_image(run: Run) -> None:
-    """New images over the ECR API, each with a tag of its own."""
+    """Put new images over the ECR API, each with a tag of its own."""
     if "registry" in run.server.peer.planes:
         config, layers, _ = _tagged_image(run)
     else:
@@ -260,12 +260,12 @@ def put_image(run: Run) -> None:
 
 
 def create_repository(run: Run) -> None:
-    """New repositories."""
+    """Create repositories."""
     run.call_rate("create-repository", "CreateRepository", 16, repositoryName="new/@n@")
 
 
 def memory_peak(run: Run) -> None:
-    """Many clients push a layer of a gigabyte each."""
+    """Push a layer of a gigabyte by each of many clients at once."""
     payloads = Payloads(run.folder, run.scale.large_layer)
 
     def push(number: int) -> None:
