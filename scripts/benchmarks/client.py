@@ -24,8 +24,8 @@ from typing import Any
 
 REQUESTS_LUA = Path(__file__).with_name("requests.lua")
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _DROP_BUFFER = bytearray(1 << 20)
 _TRAILER_SIZE = 64
 
@@ -260,10 +260,8 @@ def manifest(config: Payload, layers: list[Payload], annotation: str = "") -> by
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": _CONFIG_TYPE, "digest": config.digest, "size": config.size},
-        "layers": [
-            {"mediaType": _LAYER_TYPE, "digest": layer.digest, "size": layer.size} for layer in layers
-        ],
+        "config": {"mediaType": CONFIG_TYPE, "digest": config.digest, "size": config.size},
+        "layers": [{"mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.size} for layer in layers],
     }
     if annotation:
         document["annotations"] = {"org.opencontainers.image.revision": annotation}

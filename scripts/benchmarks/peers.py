@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client import BenchError, Connection
+from benchmarks.client import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    OCI_MANIFEST,
+    BenchError,
+    Connection,
+    manifest,
+    push_blob,
+    put_manifest,
+    small,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
@@ -51,6 +61,21 @@ _POLICY = {
     ],
 }
 START_TIMEOUT = 30.0
+# Seconds that the images of a workload may take to be put over the API, where there is no other way.
+FILL_TIMEOUT = 45.0
+# The repository that the images of a stock are in, or the first hundredth of them.
+FILLED = "fill/000"
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What is in the store before a workload begins: images tagged image-0 and so on in each repository."""
+
+    images: int
+    repositories: int = 1
+
+
+EMPTY = Stock(0, 0)
 
 
 @dataclass
@@ -122,6 +147,10 @@ class Peer:
     # What it says about fsync and about who may do what, for the report.
     durability = ""
     access = ""
+    # The same server with other access control, of which the registry's plane tells the difference.
+    is_variant = False
+    # Whether its store can be filled before it is started.
+    can_fill = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -148,14 +177,27 @@ class Peer:
             if connection.request("GET", "/v2/").status not in {200, 401}:
                 raise BenchError(f"{self.name} does not speak the distribution API")
 
-    def make_ready(self, server: Server) -> None:
+    def fill(self, folder: Path, stock: Stock) -> None:
+        """Put images into the store before the server is started, where that can be done."""
+
+    def make_ready(self, server: Server, stock: Stock) -> None:
         """Create what the workloads need, and log in."""
+
+    def version(self) -> str:
+        """Return the version for the report."""
+        done = subprocess.run(self.version_command(), capture_output=True, text=True, check=False)
+        return (done.stdout or done.stderr).split()[-1]
+
+    def version_command(self) -> list[str]:
+        """Return the command that prints the version as its last word."""
+        raise NotImplementedError
 
 
 class Emulator(Peer):
     """The emulator of a work tree, run by the interpreter that has its dependencies."""
 
     planes = frozenset({"registry", "api"})
+    can_fill = True
     durability = "fsync of each blob, its folder and the metadata, before it is acknowledged"
 
     def __init__(self, name: str, python: str, tree: Path, *, auth: bool) -> None:
@@ -172,33 +214,49 @@ class Emulator(Peer):
     def command(self, folder: Path, port: int) -> list[str]:
         """Return the command; it keeps its data in the folder."""
         command = [self._python, "-m", "ecr_emulator", "serve", "--port", str(port), "--log-level", "warning"]
+        command += ["--quotas", "images_per_repository=1000000"]
         return [*command, "--data-dir", str(folder / "data"), "--auth", "token" if self._auth else "off"]
 
     def working_folder(self) -> Path | None:
         """Return the work tree, so that its package is the one imported."""
         return self._tree
 
-    def make_ready(self, server: Server) -> None:
+    def fill(self, folder: Path, stock: Stock) -> None:
+        """Write the images' rows."""
+        if not stock.images:
+            return
+        script = Path(__file__).with_name("fill.py")
+        counts = [str(stock.repositories), str(stock.images)]
+        subprocess.run(
+            [self._python, str(script), str(folder / "data"), *counts],
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(self._tree)},
+        )
+
+    def make_ready(self, server: Server, stock: Stock) -> None:
         """Create the repository, with a policy where these are to be looked at, and get a token."""
         with server.api() as connection:
-            server.call(connection, "CreateRepository", repositoryName=REPOSITORY)
+            create_repository(server, connection, REPOSITORY)
             if not self._auth:
                 return
-            server.call(
-                connection, "SetRepositoryPolicy", repositoryName=REPOSITORY, policyText=json.dumps(_POLICY)
-            )
+            for name in [REPOSITORY, *([FILLED] if stock.images else [])]:
+                policy = json.dumps(_POLICY)
+                server.call(connection, "SetRepositoryPolicy", repositoryName=name, policyText=policy)
             answer = server.call(connection, "GetAuthorizationToken")
             token = answer["authorizationData"][0]["authorizationToken"]
             server.registry_headers["Authorization"] = f"Basic {token}"
+
+    def version_command(self) -> list[str]:
+        """Return the command that prints the version."""
+        return [self._python, "-m", "ecr_emulator", "--version"]
 
 
 class Distribution(Peer):
     """CNCF distribution: its current release, or the one that Debian has as docker-registry."""
 
-    durability = "fsync of each file, not of folders"
-
-    def __init__(self, name: str, program: str, *, auth: bool) -> None:
+    def __init__(self, name: str, program: str, durability: str, *, auth: bool) -> None:
         super().__init__(name)
+        self.durability = durability
         self._program, self._auth = program, auth
         self.access = "htpasswd, bcrypt at cost 5 on each request" if auth else "none"
 
@@ -227,11 +285,24 @@ class Distribution(Peer):
         """Keep it from looking for a collector of traces."""
         return {"OTEL_TRACES_EXPORTER": "none"}
 
-    def make_ready(self, server: Server) -> None:
-        """Repositories come with the first push; there is nothing to log in to but the password."""
+    def version_command(self) -> list[str]:
+        """Return the command that prints the version."""
+        return [self._program, "--version"]
+
+    def make_ready(self, server: Server, stock: Stock) -> None:
+        """Set the password, and push the images that there are to be."""
         if self._auth:
             password = base64.b64encode(b"AWS:bench").decode()
             server.registry_headers["Authorization"] = f"Basic {password}"
+        if not stock.images:
+            return
+        layers = [small(b"layer %d" % number) for number in range(5)]
+        with server.registry() as connection:
+            for blob in layers:
+                push_blob(connection, FILLED, blob)
+            for number in range(stock.images):
+                tag = f"image-{number}"
+                put_manifest(connection, FILLED, tag, manifest(layers[0], layers, tag))
 
 
 class Zot(Peer):
@@ -255,6 +326,10 @@ class Zot(Peer):
         }
         (folder / "config.json").write_text(json.dumps(config))
         return [str(self._program), "serve", str(folder / "config.json")]
+
+    def version_command(self) -> list[str]:
+        """Return the command that prints the version."""
+        return [str(self._program), "--version"]
 
 
 class AwsMock(Peer):
@@ -285,15 +360,45 @@ class AwsMock(Peer):
         with server.api() as connection:
             server.call(connection, "DescribeRepositories")
 
-    def make_ready(self, server: Server) -> None:
-        """Create the repository."""
+    def make_ready(self, server: Server, stock: Stock) -> None:
+        """Create the repository, and put the images that there are to be, or as many as time allows."""
+        deadline = time.monotonic() + FILL_TIMEOUT
+        layer = {"mediaType": LAYER_TYPE, "digest": f"sha256:{0:064}", "size": 1000}
         with server.api() as connection:
-            server.call(connection, "CreateRepository", repositoryName=REPOSITORY)
+            for name in (REPOSITORY, *(f"fill/{number:03}" for number in range(stock.repositories))):
+                create_repository(server, connection, name)
+            for number in range(stock.images):
+                for repository in range(stock.repositories):
+                    if time.monotonic() > deadline:
+                        return
+                    config = {"mediaType": CONFIG_TYPE, "digest": f"sha256:{number:064}", "size": 1000}
+                    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config}
+                    server.call(
+                        connection,
+                        "PutImage",
+                        repositoryName=f"fill/{repository:03}",
+                        imageManifest=json.dumps({**document, "layers": [layer] * 5}),
+                        imageManifestMediaType=OCI_MANIFEST,
+                        imageTag=f"image-{number}",
+                    )
+
+    def version_command(self) -> list[str]:
+        """Return the command that prints the version of the package."""
+        code = f"import importlib.metadata as m; print(m.version({self.name!r}))"
+        return [str(self._program.with_name("python")), "-c", code]
+
+
+def create_repository(server: Server, connection: Connection, name: str) -> None:
+    """Create a repository that may be there already."""
+    body = json.dumps({"repositoryName": name}).encode()
+    answer = connection.request("POST", "/", body, server.api_headers("CreateRepository"))
+    if answer.status != 200 and b"RepositoryAlreadyExists" not in answer.body:
+        raise BenchError(f"CreateRepository: {answer.status} {answer.body[:300]!r}")
 
 
 @contextlib.contextmanager
-def running(peer: Peer, folder: Path) -> Iterator[Server]:
-    """Run a server on an empty folder, made ready. Raises BenchError where it does not answer in time."""
+def running(peer: Peer, folder: Path, stock: Stock = EMPTY) -> Iterator[Server]:
+    """Run a server on a folder that has a stock, made ready. Raises BenchError where it does not answer."""
     port = _free_port()
     command = peer.command(folder, port)
     with open(folder / "log", "wb") as log:
@@ -319,7 +424,7 @@ def running(peer: Peer, folder: Path) -> Iterator[Server]:
                     raise BenchError(f"{peer.name} does not answer: {error}\n{text}") from error
                 time.sleep(0.002)
         server.start_seconds = time.perf_counter() - started
-        peer.make_ready(server)
+        peer.make_ready(server, stock)
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
@@ -340,17 +445,21 @@ def _free_port() -> int:
 def all_peers(python: str, baseline: Path | None) -> list[Peer]:
     """Return every peer, the emulator first; ``baseline`` is another work tree of the emulator."""
     release, debian = str(BUILD / "bin/distribution"), "/usr/bin/docker-registry"
+    files = "fsync of each file, not of its folder"
+    both = "fsync of each file, and of its folder where it is small"
     peers: list[Peer] = [
         Emulator("emulator", python, ROOT, auth=True),
-        Emulator("emulator-open", python, ROOT, auth=False),
-        Distribution("distribution", release, auth=False),
-        Distribution("distribution-auth", release, auth=True),
-        Distribution("docker-registry", debian, auth=False),
-        Distribution("docker-registry-auth", debian, auth=True),
+        Distribution("distribution", release, both, auth=False),
+        Distribution("docker-registry", debian, files, auth=False),
         Zot("zot"),
         AwsMock("moto", BUILD / "bench-venv/bin/moto_server", ["-p", "{port}"]),
         AwsMock("ministack", BUILD / "ministack-venv/bin/ministack", [], "GATEWAY_PORT"),
+        Emulator("emulator-open", python, ROOT, auth=False),
+        Distribution("distribution-auth", release, both, auth=True),
+        Distribution("docker-registry-auth", debian, files, auth=True),
     ]
+    for variant in peers[-3:]:
+        variant.is_variant = True
     if baseline is not None:
         peers.insert(1, Emulator("baseline", python, baseline, auth=True))
     return peers

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import client
 from benchmarks.client import OCI_MANIFEST, Image, Images, Payload, Payloads
-from benchmarks.peers import REPOSITORY, Server
+from benchmarks.peers import EMPTY, FILLED, REPOSITORY, Server, Stock
 
 MIB = 1 << 20
 CONNECTIONS = (1, 16, 64)
+GROWTH_PUTS = 200
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Scale:
     layer: int = 5 * MIB
     clients: int = 16
     large_layer: int = 1024 * MIB
-    seconds: int = 3
+    seconds: int = 1
 
 
 QUICK = Scale(blob=64 * MIB, layer=1 * MIB, clients=8, large_layer=128 * MIB, seconds=1)
@@ -139,13 +141,18 @@ def _own_cpu() -> float:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to measure, on servers that have its plane; ``once`` where one round tells enough."""
+    """Something to measure, on servers that have its plane.
+
+    It is done ``once`` where one round tells enough, and ``of_variants`` where other access control matters.
+    """
 
     name: str
     title: str
     plane: str
     run: Callable[[Run], None]
     once: bool = False
+    stock: Stock = EMPTY
+    of_variants: bool = False
 
 
 def start(run: Run) -> None:
@@ -264,6 +271,83 @@ def create_repository(run: Run) -> None:
     run.call_rate("create-repository", "CreateRepository", 16, repositoryName="new/@n@")
 
 
+def describe_images(run: Run) -> None:
+    """Describe 1,000 images in one answer."""
+    arguments = {"repositoryName": FILLED, "maxResults": 1000}
+    with run.server.api() as connection:
+        found = len(run.server.call(connection, "DescribeImages", **arguments)["imageDetails"])
+        if found != 1000:
+            raise client.BenchError(f"DescribeImages lists {found} images, not 1000")
+    run.call_rate("describe-images", "DescribeImages", 4, **arguments)
+
+
+def list_images(run: Run) -> None:
+    """List 20,000 images, or as many as could be put, page by page."""
+    with run.server.api() as connection:
+        total = _listed(run, connection)
+        run.note("listed-images", "images", total)
+        for _ in range(5):
+            with run.timed("list-images", "images/s", total):
+                _listed(run, connection)
+
+
+def _listed(run: Run, connection: client.Connection) -> int:
+    """Go through all pages of ListImages, and return the number of images."""
+    total, token = 0, {}
+    while True:
+        answer = run.server.call(connection, "ListImages", repositoryName=FILLED, maxResults=1000, **token)
+        total += len(answer["imageIds"])
+        if not answer.get("nextToken"):
+            return total
+        token = {"nextToken": answer["nextToken"]}
+
+
+def growth(run: Run) -> None:
+    """Call what should cost the same however many images there are."""
+    if "registry" in run.server.peer.planes:
+        _grown_registry(run)
+    if "api" in run.server.peer.planes:
+        _grown_api(run)
+
+
+def _grown_registry(run: Run) -> None:
+    path = f"/v2/{FILLED}/manifests/"
+    headers = {**run.server.registry_headers, "Accept": OCI_MANIFEST, "Content-Type": OCI_MANIFEST}
+    run.rate("manifest GET", "GET", f"{path}image-0", headers=headers, connections=1)
+    with run.server.registry() as connection:
+        answer = connection.request("GET", f"{path}image-0", headers={"Accept": OCI_MANIFEST}, expect=200)
+        contents = _new_contents(json.loads(answer.body))
+        with run.timed("manifest PUT", "requests/s", len(contents)):
+            for tag, content in contents.items():
+                client.put_manifest(connection, FILLED, tag, content.encode())
+
+
+def _grown_api(run: Run) -> None:
+    call_rate = partial(run.call_rate, connections=1, repositoryName=FILLED)
+    run.call_rate("DescribeRepositories", "DescribeRepositories", 1, maxResults=10)
+    call_rate("DescribeImages", "DescribeImages", maxResults=10)
+    call_rate("ListImages", "ListImages", maxResults=10)
+    call_rate("BatchGetImage", "BatchGetImage", imageIds=[{"imageTag": "image-0"}])
+    with run.server.api() as connection:
+        call = partial(run.server.call, connection, repositoryName=FILLED)
+        answer = call("BatchGetImage", imageIds=[{"imageTag": "image-0"}])
+        contents = _new_contents(json.loads(answer["images"][0]["imageManifest"]))
+        with run.timed("PutImage", "requests/s", len(contents)):
+            for tag, content in contents.items():
+                call("PutImage", imageManifest=content, imageManifestMediaType=OCI_MANIFEST, imageTag=tag)
+        with run.timed("BatchDeleteImage", "requests/s", len(contents)):
+            for tag in contents:
+                failures = call("BatchDeleteImage", imageIds=[{"imageTag": tag}]).get("failures")
+                if failures:
+                    raise client.BenchError(f"BatchDeleteImage: {failures}")
+
+
+def _new_contents(stored: dict[str, Any]) -> dict[str, str]:
+    """Return manifests by tag that no earlier run on the same store has put."""
+    tags = (f"new-{time.time_ns()}-{number}" for number in range(GROWTH_PUTS))
+    return {tag: json.dumps({**stored, "annotations": {"tag": tag}}) for tag in tags}
+
+
 def memory_peak(run: Run) -> None:
     """Push a layer of a gigabyte by each of many clients at once."""
     payloads = Payloads(run.folder, run.scale.large_layer)
@@ -280,12 +364,22 @@ def memory_peak(run: Run) -> None:
 
 WORKLOADS = [
     Workload("start", "start and memory at rest", "any", start),
-    Workload("blob", "one blob of 256 MiB", "registry", blob),
+    Workload("blob", "one blob of 256 MiB", "registry", blob, of_variants=True),
     Workload("image", "images of 20 layers of 5 MiB", "registry", image),
-    Workload("manifest-get", "manifests by tag, GET and HEAD", "registry", manifest_get),
-    Workload("manifest-put", "new manifests", "registry", manifest_put),
+    Workload("manifest-get", "manifests by tag, GET and HEAD", "registry", manifest_get, of_variants=True),
+    Workload("manifest-put", "new manifests", "registry", manifest_put, of_variants=True),
     Workload("describe-repositories", "DescribeRepositories", "api", describe_repositories),
     Workload("put-image", "PutImage", "api", put_image),
     Workload("create-repository", "CreateRepository", "api", create_repository),
+    Workload("describe-images", "DescribeImages", "api", describe_images, stock=Stock(1000)),
+    Workload("list-images", "ListImages", "api", list_images, stock=Stock(20_000), once=True),
     Workload("memory-peak", "16 layers of 1 GiB at once", "registry", memory_peak, once=True),
 ]
+# Apart, since it runs on stores of several sizes, filled once: all in one repository, or in a hundred.
+GROWTH = Workload("growth", "cost of a call as the store grows", "any", growth)
+SIZES = {
+    "one repository": [Stock(10), Stock(100), Stock(1000), Stock(100_000)],
+    "100 repositories": [Stock(1, 100), Stock(10, 100), Stock(1000, 100)],
+}
+# What others, which have to be filled by calls, are measured with.
+SIZES_BY_CALLS = {"one repository": [Stock(10), Stock(1000)]}
