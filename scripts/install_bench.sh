@@ -30,15 +30,14 @@ install_packages() {
     RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# build NAME MODULE@VERSION: the program of a Go module, as build/bin/NAME.
+# build NAME MODULE@VERSION: the program of a Go module, as build/bin/NAME. Fails where it does not build.
 build() {
-    local name=$1 module=$2 built
+    local name=$1 module=$2
     local versioned=build/bin/$name-${module##*@}
     if [ ! -x "$versioned" ]; then
         echo "install_bench: building $name"
-        built=build/bin/$(basename "${module%@*}")
-        GOBIN=$PWD/build/bin GOFLAGS="-buildvcs=false '-ldflags=-s -w'" go install "$module"
-        mv "$built" "$versioned"
+        GOBIN=$PWD/build/bin GOFLAGS="-buildvcs=false '-ldflags=-s -w'" go install "$module" || return
+        mv "build/bin/$(basename "${module%@*}")" "$versioned"
     fi
     ln -sf "$(basename "$versioned")" "build/bin/$name"
 }

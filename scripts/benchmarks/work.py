@@ -89,8 +89,12 @@ class Run:
         headers: dict[str, str],
         connections: int,
         body: bytes = b"",
+        slow: bool = False,
     ) -> None:
-        """Add a sample: requests per second, of which "@n@" tells one from another."""
+        """Add a sample: requests per second, of which "@n@" tells one from another.
+
+        Where they are ``slow``, they are sent for longer.
+        """
         server, generator, started = self.server.cpu_seconds(), _own_cpu(), time.perf_counter()
         rate = client.rate(
             self.server.port,
@@ -98,7 +102,7 @@ class Run:
             path,
             headers=headers,
             connections=connections,
-            seconds=self.scale.seconds,
+            seconds=self.scale.seconds * (3 if slow else 1),
             prefix=f"c{connections}-",
             body=body,
         )
@@ -113,7 +117,9 @@ class Run:
             )
         )
 
-    def call_rate(self, name: str, operation: str, connections: int, **arguments: object) -> None:
+    def call_rate(
+        self, name: str, operation: str, connections: int, *, slow: bool = False, **arguments: object
+    ) -> None:
         """Add a sample: calls of the ECR API per second."""
         self.rate(
             name,
@@ -122,6 +128,7 @@ class Run:
             headers=self.server.api_headers(operation),
             connections=connections,
             body=json.dumps(arguments).encode(),
+            slow=slow,
         )
 
     def push(self, image: Image, connections: int = 8) -> None:
@@ -278,7 +285,7 @@ def describe_images(run: Run) -> None:
         found = len(run.server.call(connection, "DescribeImages", **arguments)["imageDetails"])
         if found != 1000:
             raise client.BenchError(f"DescribeImages lists {found} images, not 1000")
-    run.call_rate("describe-images", "DescribeImages", 4, **arguments)
+    run.call_rate("describe-images", "DescribeImages", 1, slow=True, **arguments)
 
 
 def list_images(run: Run) -> None:
