@@ -64,8 +64,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="of each measurement of a rate; default: 1")
     parser.add_argument("--quick", action="store_true", help="less of everything, to try the bench itself")
     parser.add_argument("--python", default=_default_python(), help="runs the emulator; default: %(default)s")
-    parser.add_argument("--baseline", type=Path, metavar="TREE", help="another work tree, as peer baseline")
-    parser.add_argument("--folder", type=Path, default=peers.BUILD / "bench", help="where servers keep data")
+    parser.add_argument(
+        "--baseline", type=_absolute, metavar="TREE", help="another work tree, as peer baseline"
+    )
+    parser.add_argument(
+        "--folder", type=_absolute, default=peers.BUILD / "bench", help="where servers keep data"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     parser.add_argument("--report", action="store_true", help="write docs/performance.md")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="results to report")
@@ -75,6 +79,15 @@ def _options() -> argparse.Namespace:
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {names}")
     options.chosen = _chosen(parser, options.peers, peers.all_peers(options.python, options.baseline))
     return options
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _program(text: str) -> str:
+    """Return a path that holds in any folder; that of a virtual environment stays a link."""
+    return os.path.abspath(text) if "/" in text else text
 
 
 def _names(text: str) -> list[str]:

@@ -300,7 +300,8 @@ def list_images(run: Run) -> None:
 
 def _listed(run: Run, connection: client.Connection) -> int:
     """Go through all pages of ListImages, and return the number of images."""
-    total, token = 0, {}
+    total = 0
+    token: dict[str, str] = {}
     while True:
         answer = run.server.call(connection, "ListImages", repositoryName=FILLED, maxResults=1000, **token)
         total += len(answer["imageIds"])
