@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,8 @@ RESULTS = peers.BUILD / "bench/results.json"
 def main() -> int:
     """Run the workloads."""
     options = _options()
+    # As Ctrl-C, so that servers are stopped and folders removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.source:
         document = json.loads(options.source.read_text())
     else:
@@ -116,28 +120,40 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.seconds:
         scale = replace(scale, seconds=options.seconds)
     options.folder.mkdir(parents=True, exist_ok=True)
-    started, cpu = time.monotonic(), os.getloadavg()[0]
+    started, load = time.monotonic(), os.getloadavg()[0]
     samples: list[dict[str, Any]] = []
-    for round_number in range(options.rounds):
-        for workload in work.WORKLOADS:
-            if (options.only and workload.name not in options.only) or (workload.once and round_number):
-                continue
-            for peer in _in_turn(options, workload, round_number):
-                with _new_folder(options.folder, peer) as folder:
-                    peer.fill(Path(folder), workload.stock)
-                    samples += _measure(workload, peer, scale, folder, workload.stock, round=round_number)
-    if not options.only or work.GROWTH.name in options.only:
-        samples += _grow(options, scale)
+    try:
+        for sample in itertools.chain(_rounds(options, scale), _grow(options, scale)):
+            samples.append(sample)
+    except KeyboardInterrupt:
+        print("bench: interrupted; no document is written", file=sys.stderr)
+        options.report = False
     minutes = (time.monotonic() - started) / 60
     about = {
         "run": f"{datetime.date.today():%Y-%m-%d}, {options.rounds} rounds, {minutes:.0f} minutes, "
-        f"load before it {cpu:.1f}",
+        f"load average before it {load:.1f}",
         "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, "
         f"Python {platform.python_version()}; data on {_file_system(options.folder)}",
     }
     for peer in options.chosen:
         about[peer.name] = f"{peer.version()}; durability: {peer.durability}; access control: {peer.access}"
     return {"about": about, "samples": samples}
+
+
+def _is_wanted(options: argparse.Namespace, workload: work.Workload) -> bool:
+    return not options.only or workload.name in options.only
+
+
+def _rounds(options: argparse.Namespace, scale: work.Scale) -> Iterator[dict[str, Any]]:
+    """Measure each workload on each peer, round by round."""
+    for number in range(options.rounds):
+        for workload in work.WORKLOADS:
+            if not _is_wanted(options, workload) or (workload.once and number):
+                continue
+            for peer in _in_turn(options, workload, number):
+                with _new_folder(options.folder, peer) as folder:
+                    peer.fill(Path(folder), workload.stock)
+                    yield from _measure(workload, peer, scale, folder, workload.stock, round=number)
 
 
 def _in_turn(options: argparse.Namespace, workload: work.Workload, round_number: int) -> Iterator[peers.Peer]:
@@ -161,6 +177,8 @@ def _grow(options: argparse.Namespace, scale: work.Scale) -> Iterator[dict[str, 
 
     Those that have to be filled by calls, each time, are measured once.
     """
+    if not _is_wanted(options, work.GROWTH):
+        return
     for peer in options.chosen:
         if peer.is_variant and peer.name not in options.peers:
             continue
