@@ -393,7 +393,7 @@ def _lines(results: Results) -> None:
         axes.set_xlabel("connections")
         axes.set_ylim(bottom=0)
     figure.axes[0].set_ylabel("requests/s")
-    figure.axes[2].legend(frameon=False, fontsize=7)
+    figure.axes[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, "manifests")
 
 
@@ -417,5 +417,5 @@ def _growth_lines(results: Results) -> None:
         axes.set_xlabel("images in the store")
         axes.set_ylim(bottom=0)
     figure.axes[0].set_ylabel("ms of processor time for a call")
-    figure.axes[-1].legend(frameon=False, fontsize=7)
+    figure.axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, "growth")
