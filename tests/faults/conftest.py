@@ -94,6 +94,12 @@ class ServerProcess:
         """Bytes of resident memory."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes of resident memory that the process has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
     def manage(self, path: str, body: dict[str, Any]) -> Any:
         """POST to a management path and return the answer."""
         return self.oci.post(f"/_emulator/{path}", json.dumps(body).encode()).json()
