@@ -33,6 +33,14 @@ class UploadBusyError(Exception):
     """Another request is writing to this upload."""
 
 
+class WrongKeyError(Exception):
+    """A blob or an upload was encrypted with another key."""
+
+
+class CorruptBlobError(Exception):
+    """The store has other bytes of an encrypted blob than were written."""
+
+
 def is_digest(text: str) -> bool:
     """Tell whether a text is a well-formed sha256 or sha512 digest."""
     return _DIGEST.fullmatch(text) is not None
