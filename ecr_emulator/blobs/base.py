@@ -75,6 +75,17 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """How far an upload has come: bytes that were taken, and bytes that the store has of them.
+
+    They differ where what is stored is encrypted.
+    """
+
+    size: int = 0
+    stored_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BlobFile:
     """A blob that is a file on this machine; ``size`` in bytes."""
 
@@ -109,12 +120,17 @@ class UploadWriter(Protocol):
         """
         ...
 
+    def read(self, size: int) -> AsyncIterator[bytes]:
+        """Give the upload's first ``size`` bytes. Raises UploadMissingError where fewer bytes are there."""
+        ...
+
     async def publish(self, size: int, digests: Sequence[str]) -> Published:
         """Make the upload's first ``size`` bytes a blob, durably, under a new name.
 
-        It has the first of ``digests`` that the bytes have. Nothing can be appended any more, but
-        publishing again, under another name, is possible until the upload is discarded. Raises
-        DigestMismatchError where they have none of them, and UploadMissingError where fewer bytes are there.
+        It has the first of ``digests`` that the bytes have; where none is given, their SHA-256. Nothing can
+        be appended any more, but publishing again, under another name, is possible until the upload is
+        discarded. Raises DigestMismatchError where they have none of them, and UploadMissingError where
+        fewer bytes are there.
         """
         ...
 

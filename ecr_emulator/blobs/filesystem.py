@@ -21,6 +21,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     new_name,
 )
+from ecr_emulator.blobs.reading import batched
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
 WRITE_SIZE = 1 << 20
@@ -166,14 +167,14 @@ class FileUpload:
 
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size."""
-        if os.fstat(self._descriptor).st_nlink > 1:
+        if self._is_published():
             # A completion that failed after this: the bytes are a blob's by now.
             raise UploadMissingError
         hasher = await self._hasher(offset)
         self._size_before = position = offset
         writing: asyncio.Future[None] | None = None
         try:
-            async for data in _batched(chunks):
+            async for data in batched(chunks, WRITE_SIZE):
                 if writing is not None:
                     await asyncio.shield(writing)
                 # The next batch is received while this one is written and hashed.
@@ -189,15 +190,29 @@ class FileUpload:
         return position
 
     def undo(self) -> None:
-        """Drop what was appended: it has to make room where the disk is full."""
-        if self._size_before is not None:
+        """Drop what was appended: it has to make room where the disk is full.
+
+        Not where it was published: whoever failed after that may not know whether the blob is wanted.
+        """
+        if self._size_before is not None and not self._is_published():
             os.ftruncate(self._descriptor, self._size_before)
+
+    async def read(self, size: int) -> AsyncIterator[bytes]:
+        """Give the upload's first ``size`` bytes."""
+        position = 0
+        while position < size:
+            length = min(WRITE_SIZE, size - position)
+            data = await asyncio.to_thread(os.pread, self._descriptor, length, position)
+            if not data:
+                raise UploadMissingError
+            yield data
+            position += len(data)
 
     async def publish(self, size: int, digests: Sequence[str]) -> Published:
         """Make the upload's first ``size`` bytes a blob, durably, under a new name."""
         hasher = await self._hasher(size)
         self._store.keep_hasher(self._id, hasher)
-        for digest in digests:
+        for digest in digests or [f"sha256:{hasher.sha256.hexdigest()}"]:
             algorithm = digest.partition(":")[0]
             if algorithm == "sha256":
                 actual = f"sha256:{hasher.sha256.hexdigest()}"
@@ -207,6 +222,9 @@ class FileUpload:
                 name = await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
                 return Published(digest, name)
         raise DigestMismatchError(actual)
+
+    def _is_published(self) -> bool:
+        return os.fstat(self._descriptor).st_nlink > 1
 
     async def lock(self, patience: float) -> None:
         """Keep out other requests, of this and of other server processes.
@@ -265,20 +283,6 @@ class FileUpload:
     def _hash_file(self, algorithm: str) -> str:
         with open(self._path, "rb") as file:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-
-
-async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Join small chunks to batches of at least WRITE_SIZE."""
-    batch: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= WRITE_SIZE:
-            yield b"".join(batch)
-            batch, size = [], 0
-    if batch:
-        yield b"".join(batch)
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,11 +1,11 @@
-"""Reading blobs whole, wherever they are."""
+"""Reading blobs, wherever they are."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 
 from ecr_emulator.blobs.base import Blob, BlobFile
@@ -14,18 +14,44 @@ from ecr_emulator.blobs.base import Blob, BlobFile
 CHUNK_SIZE = 1 << 20
 
 
-async def chunks(blob: Blob) -> AsyncIterator[bytes]:
-    """Give a blob's bytes."""
+async def between(blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
+    """Give a blob's bytes from one position up to another, which it leaves out."""
     if not isinstance(blob, BlobFile):
-        async for chunk in blob.read(0, blob.size):
+        async for chunk in blob.read(start, end):
             yield chunk
         return
-    file = await asyncio.to_thread(blob.path.open, "rb")
+    file = await asyncio.to_thread(blob.path.open, "rb", buffering=0)
     try:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_SIZE):
+        await asyncio.to_thread(file.seek, start)
+        while start < end and (chunk := await asyncio.to_thread(file.read, min(CHUNK_SIZE, end - start))):
+            start += len(chunk)
             yield chunk
     finally:
         await asyncio.to_thread(file.close)
+
+
+def chunks(blob: Blob) -> AsyncIterator[bytes]:
+    """Give all of a blob's bytes."""
+    return between(blob, 0, blob.size)
+
+
+async def part(blob: Blob, start: int, end: int) -> bytes:
+    """Return a blob's bytes from one position up to another, which it leaves out."""
+    return b"".join([chunk async for chunk in between(blob, start, end)])
+
+
+async def batched(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:
+    """Join small chunks to batches of at least ``size`` bytes, but the last."""
+    batch: list[bytes] = []
+    batch_size = 0
+    async for chunk in chunks:
+        batch.append(chunk)
+        batch_size += len(chunk)
+        if batch_size >= size:
+            yield b"".join(batch)
+            batch, batch_size = [], 0
+    if batch:
+        yield b"".join(batch)
 
 
 @contextlib.asynccontextmanager

@@ -34,4 +34,5 @@ def new_call(
         source_ip=request.remote,
         user_agent=request.headers.get("User-Agent"),
         quotas=emulator.quotas,
+        encryption=emulator.encryption,
     )

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ecr_emulator.blobs.base import Blob, BlobFile, is_digest
+from ecr_emulator.blobs.base import Blob, BlobFile, BlobStream, is_digest
 from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.oci.context import Context
 from ecr_emulator.oci.errors import OciError
 
 
-def blob_response(blob: Blob, digest: str) -> web.StreamResponse:
+def blob_response(request: web.Request, blob: Blob, digest: str) -> web.StreamResponse:
     """Return the response with a blob's bytes, or the range of them that is asked for."""
-    if not isinstance(blob, BlobFile):
-        raise NotImplementedError
-    return web.FileResponse(
-        blob.path,
-        chunk_size=1 << 20,
-        headers={"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest},
-    )
+    headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+    if isinstance(blob, BlobFile):
+        return web.FileResponse(blob.path, chunk_size=1 << 20, headers=headers)
+    return _streamed(request, blob, headers)
+
+
+def _streamed(request: web.Request, blob: BlobStream, headers: dict[str, str]) -> web.Response:
+    """Return what FileResponse would, but for what it says of the file."""
+    headers["Accept-Ranges"] = "bytes"
+    start, end, status = 0, blob.size, 200
+    # There is nothing that the blob could have changed since.
+    if "Range" in request.headers and "If-Range" not in request.headers:
+        try:
+            asked = request.http_range
+            start, end, _ = asked.indices(blob.size)
+        except ValueError:
+            start = blob.size
+        if start >= blob.size:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{blob.size}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
+    headers["Content-Length"] = str(end - start)
+    return web.Response(status=status, headers=headers, body=blob.read(start, end))
 
 
 def checked_digest(digest: str) -> str:
@@ -34,7 +50,8 @@ async def get(context: Context) -> web.StreamResponse:
     if context.request.method == "HEAD":
         # What a push asks, to leave out what is there.
         await layers.touch(context.emulator, context.call, context.name, [digest])
-    return blob_response(await pulls.open_layer(context.emulator, context.call, context.name, digest), digest)
+    blob = await pulls.open_layer(context.emulator, context.call, context.name, digest)
+    return blob_response(context.request, blob, digest)
 
 
 async def delete(context: Context) -> web.Response:
