@@ -60,8 +60,11 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
     if isinstance(blob, BlobFile):
         yield blob.path
         return
-    with tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-") as copy:
+    copy = await asyncio.to_thread(tempfile.NamedTemporaryFile, prefix="ecr-emulator-blob-")
+    try:
         async for chunk in chunks(blob):
             await asyncio.to_thread(copy.write, chunk)
         await asyncio.to_thread(copy.flush)
         yield Path(copy.name)
+    finally:
+        await asyncio.to_thread(copy.close)
