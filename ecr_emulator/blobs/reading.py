@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
+from typing import IO, cast
 
 from ecr_emulator.blobs.base import Blob, BlobFile
 
@@ -60,7 +61,7 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
     if isinstance(blob, BlobFile):
         yield blob.path
         return
-    copy = await asyncio.to_thread(tempfile.NamedTemporaryFile, prefix="ecr-emulator-blob-")
+    copy = await asyncio.to_thread(_temporary_file)
     try:
         async for chunk in chunks(blob):
             await asyncio.to_thread(copy.write, chunk)
@@ -68,3 +69,7 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
         yield Path(copy.name)
     finally:
         await asyncio.to_thread(copy.close)
+
+
+def _temporary_file() -> IO[bytes]:
+    return cast(IO[bytes], tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-"))

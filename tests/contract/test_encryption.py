@@ -1,7 +1,7 @@
 """Encryption at rest: with keys, what is stored of layers can be read by nobody else, and by us as ever."""
 
 import contextlib
-import os
+import http.client
 import secrets
 import urllib.error
 import urllib.request
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
-from tests.contract.conftest import connect, image_manifest, put_image, sha256, upload_layer
+from tests.contract.conftest import connect, image_manifest, put_image, sha256
 from tests.contract.oci_client import OciClient, chunk_range, sha512
 from tests.contract.registries import Registry, run
 from tests.contract.test_oci_blobs import CONTENT, RANGES
@@ -400,14 +400,13 @@ def test_without_its_key_a_repository_is_of_no_use(home: Home, ecr_registry: Any
 def test_a_template_with_a_key_that_is_missing_creates_nothing(encrypting: Any) -> None:
     _, server = encrypting
     api = connect(server.url)
-    role = f"arn:aws:iam::{ACCOUNT}:role/ecr"
+    arn, role = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/absent", f"arn:aws:iam::{ACCOUNT}:role/ecr"
     api.create_repository_creation_template(
         prefix="new",
         appliedFor=["CREATE_ON_PUSH"],
-        encryptionConfiguration={"encryptionType": "KMS", "kmsKey": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/absent"},
+        encryptionConfiguration={"encryptionType": "KMS", "kmsKey": arn},
         customRoleArn=role,
     )
-    arn = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/absent"
     wanted = ("KmsException", "NotFoundException", f"Key '{arn}' does not exist")
     assert failure(api.initiate_layer_upload, repositoryName="new/app") == wanted
     assert OciClient(server.address).post("/v2/new/app/blobs/uploads/").error == (403, "DENIED")
@@ -431,15 +430,12 @@ def test_what_is_from_before_there_were_keys_is_read_but_not_mounted(home: Home,
         assert oci.put(f"{location}?digest={sha256(LARGE)}", LARGE[1000:]).status == 201
         new = oci.push_blob("second", LARGE)
         assert oci.post(f"/v2/second/blobs/uploads/?mount={new}&from=second").status == 201
-        assert sorted(stored == LARGE for stored in home.stored().values())[-1:] == [True]
-        # Pushed again, it is encrypted, and the old blob garbage.
+        assert LARGE in home.stored().values()
+        # Pushed again, it is encrypted, and the old blob is garbage.
         oci.push_blob("app", LARGE)
-        server.advance_clock(2 * 86400)
-        upload_layer(api, "app", b"fresh")
-        oci.push_blob("app", LARGE)
-        oci.push_blob("second", LARGE)
         server.manage("run/garbage", {})
-        assert not any(MARK in stored for stored in home.stored().values())
+        (stored,) = home.stored().values()
+        assert MARK not in stored
         assert oci.get(f"/v2/app/blobs/{old}").body == LARGE
 
 
@@ -456,7 +452,7 @@ def test_a_stored_blob_that_was_changed_is_never_given_out(encrypting: Any) -> N
     file.write_bytes(changed)
     # What is before the change is still right.
     assert oci.get(blob, {"Range": "bytes=0-65535"}).body == LARGE[:65_536]
-    with pytest.raises((ConnectionError, OSError, Exception)):
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
         oci.get(blob, {"Range": "bytes=299000-301000"})
     file.write_bytes(original[:-1])
     assert oci.get(blob).error == (500, "UNKNOWN")
@@ -470,4 +466,4 @@ def test_a_file_of_keys_that_is_none_keeps_the_server_from_starting(tmp_path: Pa
     settings = Settings(data_dir=str(tmp_path / "data"), port=0, encryption_keys=str(file))
     with pytest.raises(StartError, match="32 bytes, in base64 or hex, for AES256"):
         BackgroundServer(settings).start()
-    assert not os.path.exists(tmp_path / "data" / "metadata.sqlite")
+    assert not (tmp_path / "data" / "metadata.sqlite").exists()

@@ -147,6 +147,13 @@ def server(data_dir: Path) -> Iterator[ServerProcess]:
         yield process
 
 
+def keys(folder: Path) -> tuple[str, str]:
+    """Write a file with a key, and return the arguments for a server that encrypts with it."""
+    file = folder / "keys.toml"
+    file.write_text(f'AES256 = "{"5b" * 32}"\n')
+    return "--encryption-keys", str(file)
+
+
 def upload_files(data_dir: Path) -> list[str]:
     """Return the names of the files of uploads under way."""
     return sorted(path.name for path in (data_dir / "uploads").iterdir())
