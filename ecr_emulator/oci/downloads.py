@@ -19,7 +19,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
     try:
         registry, name, digest = downloads.open_download(emulator.seals, sealed, emulator.clock.now())
         call = new_call(emulator, request, registry)
-        return blob_response(request, await layers.open_blob(emulator, call, name, digest), digest)
+        return await blob_response(request, await layers.open_blob(emulator, call, name, digest), digest)
     except InvalidSealError:
         return _refusal(403, "SignatureDoesNotMatch", "The signature of the URL is not valid.")
     except downloads.ExpiredDownloadError:

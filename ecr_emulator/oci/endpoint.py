@@ -18,7 +18,7 @@ from ecr_emulator.logs import REQUEST_ID
 from ecr_emulator.oci import blobs, catalog, manifests, referrers, tags, uploads
 from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
-from ecr_emulator.oci.context import Context
+from ecr_emulator.oci.context import API_VERSION, Context
 from ecr_emulator.oci.errors import OciError, error_response, translate
 
 _logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
     except Exception:
         _logger.exception("request failed", extra={"request_id": request[REQUEST_ID]})
         response = error_response(OciError(500, "UNKNOWN", "The service failed"))
-    response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
+    response.headers.update(API_VERSION)
     return response
 
 
