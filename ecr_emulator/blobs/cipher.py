@@ -158,14 +158,14 @@ class Encryptor:
         whole = len(view) - len(view) % CHUNK_SIZE
         self._pending = bytes(view[whole:])
         self.size += len(data)
-        parts = [] if self.stored_size else [self._sealer.header]
+        parts: list[bytes] = []
         for start in range(0, whole, CHUNK_SIZE):
             parts += self._chunk(view[start : start + CHUNK_SIZE])
         return self._given(parts)
 
     def end_append(self) -> bytes:
         """Return the rest of what is to be stored before an append is acknowledged."""
-        parts = [] if self.stored_size else [self._sealer.header]
+        parts: list[bytes] = []
         if self._pending:
             parts += self._chunk(self._pending)
             self._pending = b""
@@ -210,7 +210,8 @@ class Encryptor:
         return [_LENGTH.pack(len(plaintext)), sealed]
 
     def _given(self, parts: list[bytes]) -> bytes:
-        given = b"".join(parts)
+        # Nothing is stored of nothing, so that an upload without bytes has no header to go on with.
+        given = b"".join([self._sealer.header, *parts] if parts and not self.stored_size else parts)
         self.stored_size += len(given)
         return given
 
