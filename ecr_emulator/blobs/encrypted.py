@@ -44,7 +44,7 @@ class _State:
 
 
 class States:
-    """What is kept of uploads between two requests, by their ids."""
+    """What is kept of uploads between two requests, by their ids: how far they were acknowledged."""
 
     def __init__(self) -> None:
         self._states: OrderedDict[str, _State] = OrderedDict()
@@ -72,19 +72,26 @@ class EncryptedUpload:
         self._position = position
         self._cipher = cipher
         self._states = states
+        self._state: _State | None = None
+
+    def keep(self) -> None:
+        """Keep the state for the next request, once it was acknowledged how far the upload has come.
+
+        Not before: another process may take other bytes in the place of those that nobody acknowledged.
+        """
+        if self._state is not None:
+            self._states.keep(self._id, self._state)
 
     async def append(self, chunks: AsyncIterable[bytes]) -> Position:
         """Append bytes, as an UploadWriter does, and return how far the upload has come."""
-        state = await self._state()
+        state, self._state = await self._reached(), None
         await self._writer.append(self._position.stored_size, _encrypted(state, chunks))
-        self._position = state.position
-        self._states.keep(self._id, state)
+        self._state, self._position = state, state.position
         return self._position
 
     async def publish(self, digests: Sequence[str]) -> Published:
         """Make the upload a blob, as an UploadWriter does; the digests are those of the plaintext."""
-        state = await self._state()
-        self._states.keep(self._id, state)
+        state = self._state = await self._reached()
         for digest in digests:
             algorithm = digest.partition(":")[0]
             hasher = state.sha256 if algorithm == "sha256" else (await self._read(algorithm)).sha256
@@ -102,8 +109,9 @@ class EncryptedUpload:
             whole = stored_size + len(trailer)
         return (await self._writer.publish(whole, ())).name
 
-    async def _state(self) -> _State:
-        return self._states.pop(self._id, self._position) or await self._read("sha256")
+    async def _reached(self) -> _State:
+        kept = self._state or self._states.pop(self._id, self._position)
+        return kept or await self._read("sha256")
 
     async def _read(self, algorithm: str) -> _State:
         """Read again what was acknowledged."""

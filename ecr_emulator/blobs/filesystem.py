@@ -66,8 +66,10 @@ class FilesystemBlobs:
         try:
             await upload.lock(patience)
             yield upload
-        except Exception:
-            await asyncio.to_thread(upload.undo)
+        except BaseException as error:
+            upload.forget()
+            if isinstance(error, Exception):
+                await asyncio.to_thread(upload.undo)
             raise
         finally:
             await asyncio.shield(asyncio.to_thread(upload.close))
@@ -132,6 +134,10 @@ class FilesystemBlobs:
         hasher = self._hashers.pop(upload_id, None)
         return hasher if hasher is not None and hasher.size == size else None
 
+    def drop_hasher(self, upload_id: str) -> None:
+        """Keep the hasher of an upload no longer."""
+        self._hashers.pop(upload_id, None)
+
     def keep_hasher(self, upload_id: str, hasher: _Hasher) -> None:
         """Keep a hasher for the upload's next request, dropping the one unused for longest."""
         self._hashers[upload_id] = hasher
@@ -188,6 +194,14 @@ class FileUpload:
                 await asyncio.gather(writing, return_exceptions=True)
         self._store.keep_hasher(self._id, hasher)
         return position
+
+    def forget(self) -> None:
+        """Keep no hasher of what was appended.
+
+        Another process may take other bytes in the place of those that nobody acknowledged.
+        """
+        if self._size_before is not None:
+            self._store.drop_hasher(self._id)
 
     def undo(self) -> None:
         """Drop what was appended: it has to make room where the disk is full.

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 import tomllib
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,13 +107,22 @@ class Encryption:
             )
         return Cipher(key, _LAYERS[label.partition(" ")[0]])
 
-    def upload(self, writer: UploadWriter, upload_id: str, key_name: str, position: Position) -> LayerUpload:
-        """Return the upload that a store's writer holds. Raises KmsException."""
+    @contextlib.contextmanager
+    def upload(
+        self, writer: UploadWriter, upload_id: str, key_name: str, position: Position
+    ) -> Iterator[LayerUpload]:
+        """Give the upload that a store's writer holds; the block ends once it has acknowledged what it did.
+
+        Raises KmsException.
+        """
         if key_name == NO_KEY:
-            return PlainUpload(writer, position.size)
+            yield PlainUpload(writer, position.size)
+            return
         from ecr_emulator.blobs.encrypted import EncryptedUpload
 
-        return EncryptedUpload(writer, upload_id, position, self.cipher(key_name), self._states)
+        upload = EncryptedUpload(writer, upload_id, position, self.cipher(key_name), self._states)
+        yield upload
+        upload.keep()
 
     async def decrypted(self, blob: Blob, key_name: str) -> Blob:
         """Return what the plaintext of a store's blob can be read from. Raises KmsException."""

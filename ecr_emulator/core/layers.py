@@ -148,7 +148,8 @@ async def _held(
                 await emulator.blobs.discard(upload.id)
                 raise
             position = Position(upload.size, upload.stored_size)
-            yield call.encryption.upload(writer, upload.id, upload.encryption_key, position), upload
+            with call.encryption.upload(writer, upload.id, upload.encryption_key, position) as held:
+                yield held, upload
     except UploadBusyError:
         raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
     except UploadMissingError:
@@ -305,11 +306,11 @@ async def _take(
     unwanted = None
     try:
         async with emulator.blobs.upload(upload_id) as writer:
-            held = call.encryption.upload(writer, upload_id, key_name, Position())
-            reached = await held.append(_bounded(chunks, MAX_SIZE))
-            published = await held.publish([digest])
-            if not await emulator.metadata.write(insert, published, reached.size):
-                unwanted = published
+            with call.encryption.upload(writer, upload_id, key_name, Position()) as held:
+                reached = await held.append(_bounded(chunks, MAX_SIZE))
+                published = await held.publish([digest])
+                if not await emulator.metadata.write(insert, published, reached.size):
+                    unwanted = published
     finally:
         await _clean_up(emulator, upload_id, unwanted)
 

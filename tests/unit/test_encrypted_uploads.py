@@ -13,11 +13,12 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     digest_of,
 )
-from ecr_emulator.blobs.cipher import CHUNK_SIZE, Cipher
-from ecr_emulator.blobs.encrypted import EncryptedUpload, States, decrypted
+from ecr_emulator.blobs.cipher import CHUNK_SIZE
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.core.encryption import Encryption
+from ecr_emulator.core.registry import Registry
 
-CIPHER = Cipher(bytes(range(32)), layers=2)
+KEY = bytes(range(32))
 FIRST, SECOND = b"first " * 30_000, b"second " * 30_000
 WHOLE = FIRST + SECOND
 
@@ -25,13 +26,15 @@ WHOLE = FIRST + SECOND
 class Process:
     """A server process over a folder: another one knows only what is in the files and the position."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, encrypts=True):
         self.blobs = FilesystemBlobs(folder, durable=False)
-        self.states = States()
+        self.encryption = Encryption({"AES256": KEY, "alias/app": KEY} if encrypts else {})
+        self.key_name = self.encryption.key_name(Registry("1" * 12, "us-east-1"), "KMS_DSSE", "alias/app")
 
     async def hold(self, step, position):
         async with self.blobs.upload("upload") as writer:
-            return await step(EncryptedUpload(writer, "upload", position, CIPHER, self.states))
+            with self.encryption.upload(writer, "upload", self.key_name, position) as upload:
+                return await step(upload)
 
     async def append(self, position, *chunks):
         return await self.hold(lambda upload: upload.append(given(*chunks)), position)
@@ -48,7 +51,7 @@ async def given(*chunks):
 
 
 async def blob_of(process, name):
-    blob = await decrypted(await process.blobs.open(name), CIPHER)
+    blob = await process.encryption.decrypted(await process.blobs.open(name), process.key_name)
     return await reading.part(blob, 0, blob.size)
 
 
@@ -167,5 +170,29 @@ def test_an_upload_that_was_changed_in_the_store_is_no_blob(tmp_path):
         file.write_bytes(original[:-1])
         with pytest.raises(UploadMissingError):
             await Process(tmp_path).append(position, b"more")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("encrypts", [True, False])
+@pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError])
+def test_bytes_that_nobody_acknowledged_count_for_no_digest(tmp_path, encrypts, failure):
+    """Or else a blob with other bytes could be put under a digest, for all who push what has that."""
+
+    async def scenario():
+        one, other = (Process(tmp_path, encrypts=encrypts) for _ in range(2))
+        position = await one.append(Position(), FIRST)
+
+        async def append_and_fail(upload):
+            await upload.append(given(b"what it is said to be"))
+            raise failure
+
+        with pytest.raises(failure):
+            await one.hold(append_and_fail, position)
+        position = await other.append(position, b"what it really is ...")
+        with pytest.raises(DigestMismatchError):
+            await one.publish(position, digest_of(FIRST + b"what it is said to be"))
+        published = await one.publish(position, digest_of(FIRST + b"what it really is ..."))
+        assert await blob_of(one, published.name) == FIRST + b"what it really is ..."
 
     asyncio.run(scenario())
