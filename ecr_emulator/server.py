@@ -30,6 +30,7 @@ from ecr_emulator.core import garbage, quotas
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.encryption import Encryption, KeysFileError
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines import events as events_engine
@@ -273,6 +274,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(str(error)) from None
     sinks, trail = _sinks(settings), _trail(settings)
     try:
+        encryption = Encryption.load(settings.encryption_keys)
+    except KeysFileError as error:
+        raise StartError(str(error)) from None
+    try:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
@@ -298,6 +303,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             quotas=limits,
             trail=trail,
             sinks=sinks,
+            encryption=encryption,
         )
         await garbage.discard_abandoned(emulator)
     except Exception as error:

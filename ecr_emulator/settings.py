@@ -90,6 +90,9 @@ class Settings:
     idle_timeout: int = _setting(
         300, "seconds that a connection may take until it has sent the head of a request, the next one too"
     )
+    encryption_keys: str = _setting(
+        "", "TOML or JSON file with keys, with which repositories' layers are encrypted"
+    )
     secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
     vulnerability_database: str = _setting(
         "", "folder of advisories in the OSV format, in which image scans look packages up"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
+from ecr_emulator.core.encryption import NO_ENCRYPTION, Encryption
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
 from ecr_emulator.core.quotas import Quotas
@@ -36,6 +37,7 @@ class Emulator:
     scanner: Scanner
     quotas: Quotas
     """How much there can be of something in a registry, by name."""
+    encryption: Encryption = NO_ENCRYPTION
     ca_file: Path | None = None
     """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     trail: Trail = field(default_factory=Trail)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ecr_emulator.core import replicas, replication
+from ecr_emulator.core import layers, replicas, replication
+from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines import Engine
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
@@ -22,16 +24,36 @@ async def run(emulator: Emulator) -> int:
     attempts = 0
     while tasks := await emulator.metadata.read(_due, emulator.clock.now()):
         now = emulator.clock.now()
+        arguments = (emulator.quotas, emulator.encryption)
         outcomes = await asyncio.gather(
-            *(emulator.metadata.write(replicas.perform, emulator.quotas, task, now) for task in tasks),
+            *(emulator.metadata.write(replicas.perform, *arguments, task, now) for task in tasks),
             return_exceptions=True,
         )
         for task, outcome in zip(tasks, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                _logger.error("replication failed", exc_info=outcome, extra={"operation": replication.ENGINE})
+            failure = outcome if isinstance(outcome, Exception) else None
+            if isinstance(failure, replicas.ReencryptionNeededError):
+                # After which the task, which is still due, is done.
+                failure = await _reencrypt(emulator, task, failure, now)
+            else:
+                attempts += 1
+            if failure is not None:
+                _logger.error("replication failed", exc_info=failure, extra={"operation": replication.ENGINE})
                 await emulator.metadata.write(replicas.fail, task, now)
-        attempts += len(tasks)
     return attempts
+
+
+async def _reencrypt(
+    emulator: Emulator, task: Task, needed: replicas.ReencryptionNeededError, now: float
+) -> Exception | None:
+    """Encrypt layers with another key; return why that failed."""
+    registry = Registry(task.account, task.region)
+    call = unattended(registry, now, emulator.quotas, emulator.encryption)
+    try:
+        for layer in needed.layers:
+            await layers.reencrypt(emulator, call, layer, needed.key_name)
+    except Exception as error:
+        return error
+    return None
 
 
 def _due(tx: Transaction, now: float) -> list[Task]:
