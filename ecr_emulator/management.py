@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__, bodies
-from ecr_emulator.core import garbage, signatures
+from ecr_emulator.core import clock, garbage, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
@@ -56,8 +56,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     if account is None and region is None:
         await emulator.flights.cancel()
         await emulator.blobs.clear()
-        await emulator.seals.renew(emulator.metadata)
-        emulator.clock.reset()
+        await shared.renew(emulator)
     return web.json_response({"repositories": removed})
 
 
@@ -79,15 +78,15 @@ async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
     if "reset" in body:
         if body["reset"] is not True:
             raise _BadRequestError("reset must be true")
-        emulator.clock.reset()
+        emulator.clock.offset = await emulator.metadata.write(clock.set_offset, 0.0)
     elif "advance" in body:
         seconds = _seconds(body["advance"])
         _check_moment(emulator.clock.now() + seconds)
-        emulator.clock.advance(seconds)
+        emulator.clock.offset = await emulator.metadata.write(clock.advance, seconds)
     else:
         moment = _moment(body["now"])
         _check_moment(moment)
-        emulator.clock.set(moment)
+        emulator.clock.offset = await emulator.metadata.write(clock.set_offset, clock.offset_of(moment))
     return await read_clock(emulator, request)
 
 

@@ -36,6 +36,11 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(4510, "port to listen on; 0 takes a free one")
     data_dir: str = _setting("./data", f"folder that keeps all state; {MEMORY} for a throw-away server")
+    metadata_url: str = _setting(
+        "",
+        "PostgreSQL database that keeps the metadata instead, for several servers: postgresql://…; as a "
+        "variable where it has a password",
+    )
     account_id: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers who name none")
     public_endpoint: str = _setting(
@@ -132,6 +137,8 @@ class Settings:
             raise SettingsError(
                 f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
             )
+        if self.metadata_url and not re.match(r"postgres(ql)?://", self.metadata_url):
+            raise SettingsError("metadata_url must begin with postgresql://")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("tls_certificate and tls_key need each other")
         if self.tls_certificate and self.tls == "off":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from ecr_emulator.core import replicas, replication
@@ -22,20 +21,24 @@ async def run(emulator: Emulator) -> int:
     attempts = 0
     while tasks := await emulator.metadata.read(_due, emulator.clock.now()):
         now = emulator.clock.now()
-        outcomes = await asyncio.gather(
-            *(emulator.metadata.write(replicas.perform, emulator, task, now) for task in tasks),
-            return_exceptions=True,
-        )
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                _logger.error("replication failed", exc_info=outcome, extra={"operation": replication.ENGINE})
-                await emulator.metadata.write(replicas.fail, task, now)
+        for error in await emulator.metadata.write(_perform, emulator, tasks, now):
+            _logger.error("replication failed", exc_info=error, extra={"operation": replication.ENGINE})
         attempts += len(tasks)
     return attempts
 
 
 def _due(tx: Transaction, now: float) -> list[Task]:
     return tx.tasks.due(replication.ENGINE, now, _BATCH)
+
+
+def _perform(tx: Transaction, emulator: Emulator, tasks: list[Task], now: float) -> list[Exception]:
+    """Do tasks one after the other, and return what broke some of them."""
+    failures = []
+    for task in tasks:
+        if (error := tx.attempt(replicas.perform, emulator, task, now)) is not None:
+            replicas.fail(tx, task, now)
+            failures.append(error)
+    return failures
 
 
 ENGINE = Engine(replication.ENGINE, run_due=run, run_now=run)

@@ -126,6 +126,7 @@ class Repositories:
     ) -> Repository:
         """Add a repository whose name is free."""
         row_id = self._database.insert(
+            "id",
             "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
             " scan_on_push, encryption_type, kms_key) VALUES (:account, :region, :name, :created_at,"
             " :tag_mutability, :tag_exclusions, :scan_on_push, :encryption_type, :kms_key)",
