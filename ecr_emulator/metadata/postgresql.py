@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.numeric import Int8BinaryDumper
@@ -58,12 +59,12 @@ _TYPES = {
 }
 _TYPE = re.compile(r"\b(?:INTEGER PRIMARY KEY AUTOINCREMENT|INTEGER|REAL|TEXT|BLOB)\b| WITHOUT ROWID\b")
 # PostgreSQL has a json_each of its own, which takes no text.
-_FIRST_MIGRATION = """
+_FIRST_MIGRATION = r"""
 CREATE TABLE schema_version (version BIGINT NOT NULL);
 INSERT INTO schema_version VALUES (0);
 CREATE FUNCTION json_each(list text) RETURNS TABLE (value text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 10
-    AS 'SELECT json_array_elements_text(list::json)';
+    AS $$ SELECT json_array_elements_text(replace(list, '\u0000', '\u2400')::json) $$;
 """
 _MIGRATIONS_LOCK = "migrations"
 
@@ -88,6 +89,16 @@ _OPTIONS = (
 
 class DatabaseSetupError(RuntimeError):
     """The database can't be used; the message tells a person why."""
+
+
+class _TextDumper(StrBinaryDumper):
+    """Gives PostgreSQL text, which there can have no NUL: the symbol for it takes its place.
+
+    No name can have one. What can is text that is only shown, of a manifest or of a scanner.
+    """
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\u2400") if "\0" in obj else obj)
 
 
 class PostgresDatabase:
@@ -141,7 +152,7 @@ def _connect(url: str) -> psycopg.Connection[Any]:
     settings = {**_CONNECTION, **given, "options": options, "client_encoding": "utf8"}
     connection = psycopg.connect(make_conninfo("", **settings), autocommit=True)
     # Whatever its value, a parameter has one type, so that a query is prepared once.
-    connection.adapters.register_dumper(str, StrBinaryDumper)
+    connection.adapters.register_dumper(str, _TextDumper)
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     return connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -67,18 +68,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
+    with contextlib.ExitStack() as stack:
+        yield _opened(request, tmp_path, stack)
+
+
+def _opened(request: pytest.FixtureRequest, tmp_path: Path, stack: contextlib.ExitStack) -> Store:
     if request.param == "sqlite":
         path = tmp_path / "metadata.sqlite"
-        opened = Store(lambda: SqliteMetadata(path, durable=False), lambda: FileLocks(path.parent, path.name))
+        store = Store(lambda: SqliteMetadata(path, durable=False), lambda: FileLocks(tmp_path, path.name))
     else:
         from ecr_emulator.metadata.postgresql import PostgresLocks, PostgresMetadata
 
-        url = request.getfixturevalue("postgres").new_database()
-        opened = Store(lambda: PostgresMetadata(url), lambda: PostgresLocks(url))
-    try:
-        yield opened
-    finally:
-        opened.close()
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.new_database()
+        stack.callback(postgres.drop_database, url)
+        store = Store(lambda: PostgresMetadata(url), lambda: PostgresLocks(url))
+    stack.callback(store.close)
+    return store
 
 
 def new_repository(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from ecr_emulator.metadata.images import ReferrerFilter
 from ecr_emulator.metadata.store import Transaction
-from tests.metadata.conftest import ACCOUNT, NOW, REGION, Store, digest, new_image, new_repository
+from tests.metadata.conftest import ACCOUNT, REGION, Store, new_image, new_repository
 
 # In the order of their bytes in UTF-8, which no language has.
 TEXTS = ["", "-", "0", "10", "2", "A", "B", "_", "a", "a/b", "a0", "b", "é", "ﬀ", "😀"]
@@ -177,6 +178,18 @@ def test_text_is_nothing_but_text(store: Store, text: str) -> None:
     assert store.read(lambda tx: tx.images.present(repository.id, [text, "other"])) == {text: images.size}
 
 
+def test_text_with_a_nul_does_no_harm(store: Store) -> None:
+    repository = store.write(new_repository)
+    image = store.write(new_image, repository, artifact_type="a\0b")
+    assert store.read(lambda tx: tx.images.by_digest(repository.id, "\0")) is None
+    assert store.read(lambda tx: tx.images.present(repository.id, ["\0", image.digest])) == {
+        image.digest: 100
+    }
+    assert image.artifact_type in ("a\0b", "a\N{SYMBOL FOR NULL}b")
+    wanted = ReferrerFilter(("\0", "b"))
+    assert store.read(lambda tx: tx.images.referrers(repository.id, image.digest, wanted, 0, 9)) == []
+
+
 def test_numbers_and_truths_have_the_same_types_everywhere(store: Store) -> None:
     largest = (1 << 63) - 1
     repository = store.write(new_repository)
@@ -196,18 +209,15 @@ def test_numbers_and_truths_have_the_same_types_everywhere(store: Store) -> None
     assert history.referenced is False
 
 
-def test_times_keep_every_bit(store: Store) -> None:
-    for moment in (0.1 + 0.2, 1_800_000_000.123456, 253402300799.0, -62135596800.5):
-        repository = store.write(new_repository)
-        store.write(
-            lambda tx, moment=moment: tx.repositories.set_lifecycle_policy(repository.id, "{}", moment)
-        )
-        found = store.read(lambda tx: tx.repositories.by_id(repository.id))
-        assert found is not None
-        assert found.lifecycle_due_at == moment
-        assert store.read(lambda tx: tx.repositories.lifecycle_due(float("inf"))) == [repository.id]
-        assert store.read(lambda tx: tx.repositories.lifecycle_due(float("-inf"))) == []
-        store.write(lambda tx: tx.repositories.delete(repository.id))
+@pytest.mark.parametrize("moment", [0.1 + 0.2, 1_800_000_000.123456, 253402300799.0, -62135596800.5])
+def test_times_keep_every_bit(store: Store, moment: float) -> None:
+    repository = store.write(new_repository)
+    store.write(lambda tx: tx.repositories.set_lifecycle_policy(repository.id, "{}", moment))
+    found = store.read(lambda tx: tx.repositories.by_id(repository.id))
+    assert found is not None
+    assert found.lifecycle_due_at == moment
+    assert store.read(lambda tx: tx.repositories.lifecycle_due(float("inf"))) == [repository.id]
+    assert store.read(lambda tx: tx.repositories.lifecycle_due(float("-inf"))) == []
 
 
 def test_a_reset_takes_what_belongs_to_an_account_and_a_region(store: Store) -> None:
