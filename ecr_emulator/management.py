@@ -16,7 +16,7 @@ from ecr_emulator.core import clock, garbage, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
-from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.store import MetadataUnavailableError, Transaction
 
 # Bytes of a request, which needs few.
 _MAX_REQUEST_SIZE = 1 << 20
@@ -35,7 +35,10 @@ async def health(_emulator: Emulator, _request: web.Request) -> web.Response:
 
 async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
     """Tell that both stores answer."""
-    await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
+    try:
+        await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
+    except MetadataUnavailableError as error:
+        return web.json_response({"error": str(error)}, status=503)
     await emulator.blobs.upload_ids()
     return web.json_response({"status": "ready", "version": __version__})
 

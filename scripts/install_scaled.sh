@@ -12,7 +12,5 @@ if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 echo "install_scaled: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The tests start servers of their own, and want no cluster that the package makes.
-mkdir -p /etc/postgresql-common/createcluster.d
-echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/ecr-emulator.conf
+# RUNLEVEL=1 keeps the packages from starting services: the tests start servers of their own.
 RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"

@@ -40,6 +40,10 @@ PATIENCE = 10.0
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 
+# What other transactions do to one, which is undone. Rules look before they write: what then violates a
+# constraint came in from another transaction.
+_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, errors.IntegrityError)
+
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 # LOCK comes before the transaction's snapshot, so that those that failed run one after the other, each
@@ -79,12 +83,18 @@ _CONNECTION = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-# Every query has an index. A sequential scan of a small table would be as fast, but makes a serializable
-# transaction depend on all of it. The others are for what a server leaves that was killed or cut off.
-_OPTIONS = (
-    "-c enable_seqscan=off -c idle_in_transaction_session_timeout=60s -c client_connection_check_interval=5s"
-    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-)
+_PARAMETERS = {
+    # Every query has an index. A sequential scan of a small table would be as fast, but makes a serializable
+    # transaction depend on all of it. No query is worth compiling.
+    "enable_seqscan": "off",
+    "jit": "off",
+    # What is left of a server that was killed or cut off keeps others waiting no longer than this.
+    "idle_in_transaction_session_timeout": "60s",
+    "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
 
 
 class DatabaseSetupError(RuntimeError):
@@ -148,8 +158,9 @@ def translate_schema(script: str) -> str:
 def _connect(url: str) -> psycopg.Connection[Any]:
     """Open a connection. Raises psycopg.Error."""
     given = conninfo_to_dict(url)
-    options = f"{_OPTIONS} {given.pop('options', '') or ''}"
-    settings = {**_CONNECTION, **given, "options": options, "client_encoding": "utf8"}
+    options = [f"-c {name}={value}" for name, value in _PARAMETERS.items()]
+    options.append(str(given.get("options") or ""))
+    settings = {**_CONNECTION, **given, "options": " ".join(options), "client_encoding": "utf8"}
     connection = psycopg.connect(make_conninfo("", **settings), autocommit=True)
     # Whatever its value, a parameter has one type, so that a query is prepared once.
     connection.adapters.register_dumper(str, _TextDumper)
@@ -247,15 +258,18 @@ class _Session:
                 connection.execute(statement.encode())
             result = function(transaction)
         except BaseException:
-            with contextlib.suppress(psycopg.Error):
+            try:
                 connection.execute("ROLLBACK")
+            except psycopg.Error:
+                self.close()
             raise
         try:
             outcome = connection.execute("COMMIT").statusmessage
-        except psycopg.Error as error:
-            if connection.closed:
-                raise MetadataUnavailableError("the database was lost while it committed") from error
+        except _IN_THE_WAY:
             raise
+        except psycopg.Error as error:
+            self.close()
+            raise MetadataUnavailableError("the database was lost while it committed") from error
         if outcome != "COMMIT":
             raise MetadataUnavailableError("the database undid a transaction")
         return result
@@ -345,8 +359,7 @@ def _persist(session: _Session, begin: Sequence[str], function: Callable[[Transa
     while True:
         try:
             return session.run([*begin, *waiting_in_line], function)
-        except (errors.SerializationFailure, errors.DeadlockDetected, errors.IntegrityError):
-            # Rules look before they write: what violates a constraint came in from another transaction.
+        except _IN_THE_WAY:
             if time.monotonic() > deadline:
                 raise
             waiting_in_line = [_WAIT_IN_LINE]

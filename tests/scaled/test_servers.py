@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from botocore.exceptions import ClientError
 from psycopg import sql
 
+from ecr_emulator.metadata import postgresql
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract.conftest import OCI_MANIFEST, connect, image_manifest, sha256
@@ -52,11 +54,14 @@ def test_what_one_server_takes_in_another_gives_out(
     [authorization] = api.get_authorization_token()["authorizationData"]
     headers = {"Authorization": f"Basic {authorization['authorizationToken']}"}
     # A token of one server opens the other, and an upload goes on there.
-    location = OciClient(one.address, **headers).begin_upload("app")
+    oci = OciClient(one.address, **headers)
+    location = oci.begin_upload("app")
     content = b"layer"
     assert OciClient(other.address, **headers).patch(location, content).status == 202
-    assert OciClient(one.address, **headers).put(f"{location}?digest={sha256(content)}").status == 201
+    assert oci.put(f"{location}?digest={sha256(content)}").status == 201
     assert OciClient(other.address, **headers).get(f"/v2/app/blobs/{sha256(content)}").body == content
+    image = image_manifest(content, content)
+    assert oci.push_manifest("app", "v1", image, OCI_MANIFEST).status == 201
     url = api.get_download_url_for_layer(repositoryName="app", layerDigest=sha256(content))["downloadUrl"]
     assert OciClient(one.address).get(url.replace(other.url, "")).body == content
 
@@ -142,6 +147,25 @@ def test_a_client_that_is_not_installed_is_told(postgres: Postgres, tmp_path: Pa
 
 
 # -------------------------------------------------------------------------------- a database that is killed
+
+
+def test_a_server_is_not_ready_while_its_database_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "PATIENCE", 0.2)
+    with Postgres() as postgres:
+        settings = Settings(data_dir=str(tmp_path), metadata_url=postgres.new_database(), port=0)
+        with BackgroundServer(settings) as server:
+            oci = OciClient(server.address)
+            assert oci.get("/_emulator/ready").status == 200
+            postgres.kill()
+            assert oci.get("/_emulator/ready").status == 503
+            assert oci.get("/_emulator/health").status == 200
+            with pytest.raises(ClientError, match="ServerException"):
+                connect(server.url).describe_repositories()
+            assert oci.get("/v2/app/tags/list").status == 500
+            postgres.start()
+            assert oci.get("/_emulator/ready").status == 200
 
 
 @dataclass
