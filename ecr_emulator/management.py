@@ -58,8 +58,8 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     removed = await emulator.metadata.write(_reset, account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
-        await emulator.blobs.clear()
         await shared.renew(emulator)
+    await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
 
 

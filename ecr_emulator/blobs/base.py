@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+import secrets
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +45,49 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
+def new_name(digest: str) -> str:
+    """Return a name for a blob published now: ``sha256/ab/abcd….MILLISECONDS-RANDOM``, both in hex."""
+    algorithm, _, encoded = digest.partition(":")
+    milliseconds = time.time_ns() // 1_000_000
+    return f"{algorithm}/{encoded[:2]}/{encoded}.{milliseconds:x}-{secrets.token_hex(8)}"
+
+
+def published_at(name: str) -> float:
+    """Return when a blob was published, in seconds of real time since 1970; 0 where its name does not say."""
+    milliseconds = name.rpartition(".")[2].partition("-")[0] if "." in name else "0"
+    return int(milliseconds, 16) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A blob that was just put in the store, under a name that no other ever had or will have."""
+
+    digest: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class BlobFile:
     """A blob that is a file on this machine; ``size`` in bytes."""
 
     path: Path
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStream:
+    """A blob that has to be read through the store; ``size`` in bytes.
+
+    ``read`` gives the bytes from one position up to another, which it leaves out. ``url`` returns where
+    clients can get them without credentials, for a time, in stores that have such URLs.
+    """
+
+    size: int
+    read: Callable[[int, int], AsyncIterator[bytes]]
+    url: Callable[[], Awaitable[str]] | None = None
+
+
+Blob = BlobFile | BlobStream
 
 
 class UploadWriter(Protocol):
@@ -62,18 +101,22 @@ class UploadWriter(Protocol):
         """
         ...
 
-    async def publish(self, size: int, digests: Sequence[str]) -> str:
-        """Make the upload's first ``size`` bytes a blob, durably, and return its digest.
+    async def publish(self, size: int, digests: Sequence[str]) -> Published:
+        """Make the upload's first ``size`` bytes a blob, durably, under a new name.
 
-        That is the first of ``digests`` that the bytes have. Nothing can be appended any more, but
-        publishing again is possible until the upload is discarded. Raises DigestMismatchError where
-        they have none of them, and UploadMissingError where fewer bytes are there.
+        It has the first of ``digests`` that the bytes have. Nothing can be appended any more, but
+        publishing again, under another name, is possible until the upload is discarded. Raises
+        DigestMismatchError where they have none of them, and UploadMissingError where fewer bytes are there.
         """
         ...
 
 
 class BlobStore(Protocol):
-    """Keeps uploads and blobs."""
+    """Keeps uploads, by their ids, and blobs, by names that ``publish`` makes.
+
+    A name is never used for a second blob, so that one which nothing refers to any more can be removed
+    without looking at who comes meanwhile. ``new_name`` makes them.
+    """
 
     def upload(
         self, upload_id: str, *, patience: float = PATIENCE
@@ -94,27 +137,16 @@ class BlobStore(Protocol):
         """Return the ids of the uploads of which there are bytes, none written within ``idle`` seconds."""
         ...
 
-    def exists(self, digest: str) -> bool:
-        """Tell at once whether a blob is there; called inside metadata transactions."""
-        ...
-
-    async def open(self, digest: str) -> BlobFile | None:
+    async def open(self, name: str) -> Blob | None:
         """Return what a blob can be read from, or None where it is not there."""
         ...
 
-    def digests(self) -> AsyncIterator[list[str]]:
-        """Give the digests of all blobs, in batches of a bounded size."""
+    def names(self) -> AsyncIterator[list[str]]:
+        """Give the names of the blobs, in batches of a bounded size."""
         ...
 
-    def remove(self, digest: str) -> int | None:
-        """Remove a blob at once, and return its size in bytes, or None where it is not there.
-
-        Called while metadata is held (``MetadataStore.hold``), so that nobody begins to count on the blob.
-        """
-        ...
-
-    async def clear(self) -> None:
-        """Remove every blob and every upload."""
+    async def remove(self, name: str) -> int | None:
+        """Remove a blob, and return its size in bytes, or None where it is not there."""
         ...
 
     async def close(self) -> None:

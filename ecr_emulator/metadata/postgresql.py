@@ -48,8 +48,7 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 # LOCK comes before the transaction's snapshot, so that those that failed run one after the other, each
 # on what the one before it left. Nothing else locks this table.
-_WAIT_IN_LINE = "LOCK TABLE schema_version IN EXCLUSIVE MODE"
-_HOLD = "LOCK TABLE layers IN SHARE MODE"
+_WRITE_IN_LINE = f"{_WRITE}; LOCK TABLE schema_version IN EXCLUSIVE MODE"
 
 # How the schema's types are written here. Names are in the order of their bytes, whatever the database's
 # locale.
@@ -250,12 +249,11 @@ class _Session:
             self._transaction = Transaction(PostgresDatabase(self._connection))
         return self._connection, self._transaction
 
-    def run(self, begin: Sequence[str], function: Callable[[Transaction], T]) -> T:
+    def run(self, begin: str, function: Callable[[Transaction], T]) -> T:
         """Run a function in one transaction. Raises MetadataUnavailableError for an unknown outcome."""
         connection, transaction = self.connect()
         try:
-            for statement in begin:
-                connection.execute(statement.encode())
+            connection.execute(begin.encode())
             result = function(transaction)
         except BaseException:
             try:
@@ -326,7 +324,7 @@ class PostgresMetadata:
     ) -> T:
         """Run a function that only reads, on one consistent snapshot."""
         return await self._readers.run(
-            lambda session: _persist(session, [_READ], lambda tx: function(tx, *args, **kwargs))
+            lambda session: _persist(session, _READ, _READ, lambda tx: function(tx, *args, **kwargs))
         )
 
     async def write(
@@ -334,15 +332,9 @@ class PostgresMetadata:
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
         return await self._writers.run(
-            lambda session: _persist(session, [_WRITE], lambda tx: function(tx, *args, **kwargs))
-        )
-
-    async def hold(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a function that only reads metadata while nobody, in any process, can write layers."""
-        return await self._writers.run(
-            lambda session: _persist(session, [_WRITE, _HOLD], lambda tx: function(tx, *args, **kwargs))
+            lambda session: _persist(
+                session, _WRITE, _WRITE_IN_LINE, lambda tx: function(tx, *args, **kwargs)
+            )
         )
 
     async def close(self) -> None:
@@ -351,18 +343,17 @@ class PostgresMetadata:
         await self._writers.close()
 
 
-def _persist(session: _Session, begin: Sequence[str], function: Callable[[Transaction], T]) -> T:
-    """Run a function in a transaction, again where that failed for a reason that passes."""
+def _persist(session: _Session, begin: str, again: str, function: Callable[[Transaction], T]) -> T:
+    """Run a function in a transaction, and again where that failed for a reason that passes."""
     deadline = time.monotonic() + PATIENCE
     pause = _FIRST_PAUSE
-    waiting_in_line: list[str] = []
     while True:
         try:
-            return session.run([*begin, *waiting_in_line], function)
+            return session.run(begin, function)
         except _IN_THE_WAY:
             if time.monotonic() > deadline:
                 raise
-            waiting_in_line = [_WAIT_IN_LINE]
+            begin = again
             time.sleep(random.uniform(0, _FIRST_PAUSE))  # noqa: S311 - not for secrets
         except psycopg.OperationalError as error:
             if not session.is_lost:
