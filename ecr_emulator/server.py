@@ -51,7 +51,8 @@ SHUTDOWN_TIMEOUT = 10.0
 LAST_TIMEOUT = 1.0
 # What the log shows, as that of nginx does, for a client that went away in the middle of its request.
 CLIENT_GONE = 499
-_THROWAWAY_PREFIX = "ecr-emulator-"
+# Of no other folder there, such as that of a scan, which another server may be at work on.
+_THROWAWAY_PREFIX = "ecr-emulator-data-"
 
 
 class StartError(Exception):

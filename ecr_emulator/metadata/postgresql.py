@@ -378,8 +378,10 @@ class PostgresLocks:
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock for a block, whose value is false where another server holds it."""
-        is_held = await self._pool.run(lambda session: _try_lock(session, name))
+        # Until it is known: an attempt that is cut short goes on in its thread, and may succeed.
+        is_held = True
         try:
+            is_held = await self._pool.run(lambda session: _try_lock(session, name))
             yield is_held
         finally:
             if is_held:
