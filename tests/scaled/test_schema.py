@@ -104,7 +104,7 @@ def schema_of_postgresql(connection: psycopg.Connection[Any]) -> Schema:
     return {
         table: {
             "columns": {
-                (name, kind, not_null, default)
+                (name, kind, not_null, default and default.partition("::")[0].strip("'"))
                 for name, kind, not_null, default in rows(
                     "SELECT attname, format_type(atttypid, NULL), attnotnull, pg_get_expr(adbin, adrelid)"
                     " FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
