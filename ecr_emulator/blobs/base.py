@@ -128,8 +128,9 @@ class UploadWriter(Protocol):
         """Make the upload's first ``size`` bytes a blob, durably, under a new name.
 
         It has the first of ``digests`` that the bytes have; where none is given, their SHA-256. Until the
-        upload is discarded it can be appended to, and published again under another name. Raises DigestMismatchError where they have none of them, and UploadMissingError where
-        fewer bytes are there.
+        upload is discarded it can be appended to, and published again under another name. Raises
+        DigestMismatchError where the bytes have none of the digests, and UploadMissingError where there are
+        fewer of them.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a running server holds: settings, stores, clock, key, upstreams, scanner, and known principals."""
+"""What a running server holds: settings, stores, locks, clock, key, upstreams, scanner, principals."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
 from ecr_emulator.events.sinks.base import Sink
 from ecr_emulator.events.trail import Trail
+from ecr_emulator.metadata.locks import Locks
 from ecr_emulator.metadata.store import MetadataStore
 from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
@@ -28,6 +29,7 @@ class Emulator:
 
     settings: Settings
     metadata: MetadataStore
+    locks: Locks
     blobs: BlobStore
     clock: Clock
     seals: Seals

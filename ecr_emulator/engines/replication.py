@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from ecr_emulator.core import layers, replicas, replication
 from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.encryption import Encryption
+from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines import Engine
 from ecr_emulator.metadata.store import Transaction
@@ -24,21 +25,18 @@ async def run(emulator: Emulator) -> int:
     attempts = 0
     while tasks := await emulator.metadata.read(_due, emulator.clock.now()):
         now = emulator.clock.now()
-        arguments = (emulator.quotas, emulator.encryption)
-        outcomes = await asyncio.gather(
-            *(emulator.metadata.write(replicas.perform, *arguments, task, now) for task in tasks),
-            return_exceptions=True,
-        )
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            failure = outcome if isinstance(outcome, Exception) else None
+        failures = await emulator.metadata.write(_perform, tasks, emulator.quotas, emulator.encryption, now)
+        attempts += len(tasks)
+        for task, failure in failures:
             if isinstance(failure, replicas.ReencryptionNeededError):
                 # After which the task, which is still due, is done.
-                failure = await _reencrypt(emulator, task, failure, now)
+                attempts -= 1
+                if (error := await _reencrypt(emulator, task, failure, now)) is not None:
+                    await emulator.metadata.write(replicas.fail, task, now)
             else:
-                attempts += 1
-            if failure is not None:
-                _logger.error("replication failed", exc_info=failure, extra={"operation": replication.ENGINE})
-                await emulator.metadata.write(replicas.fail, task, now)
+                error = failure
+            if error is not None:
+                _logger.error("replication failed", exc_info=error, extra={"operation": replication.ENGINE})
     return attempts
 
 
@@ -58,6 +56,21 @@ async def _reencrypt(
 
 def _due(tx: Transaction, now: float) -> list[Task]:
     return tx.tasks.due(replication.ENGINE, now, _BATCH)
+
+
+def _perform(
+    tx: Transaction, tasks: list[Task], quotas: Quotas, encryption: Encryption, now: float
+) -> list[tuple[Task, Exception]]:
+    """Do tasks one after the other, and return those that broke with what broke them."""
+    failures = []
+    for task in tasks:
+        error = tx.attempt(replicas.perform, quotas, encryption, task, now)
+        if error is None:
+            continue
+        if not isinstance(error, replicas.ReencryptionNeededError):
+            replicas.fail(tx, task, now)
+        failures.append((task, error))
+    return failures
 
 
 ENGINE = Engine(replication.ENGINE, run_due=run, run_now=run)

@@ -58,7 +58,7 @@ class Uploads:
             "UPDATE uploads SET size = :size, stored_size = :stored_size, part_count = part_count + 1,"
             " updated_at = :now,"
             " smallest_part = CASE WHEN last_part IS NULL THEN NULL"
-            " ELSE min(coalesce(smallest_part, last_part), last_part) END,"
+            " WHEN smallest_part < last_part THEN smallest_part ELSE last_part END,"
             " last_part = :part WHERE id = :id AND size = :from_size AND part_count = :part_count",
             id=upload.id,
             from_size=upload.size,

@@ -90,18 +90,20 @@ def test_an_append_that_fails_leaves_what_was_acknowledged(tmp_path, size, knows
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_an_upload_can_be_published_again_but_not_go_on(tmp_path, knows):
+def test_an_upload_can_be_published_again_and_go_on(tmp_path, knows):
     async def scenario():
         process = Process(tmp_path)
         position = await process.append(Position(), WHOLE)
         one = await process.publish(position, digest_of(WHOLE))
         process = process if knows else Process(tmp_path)
-        with pytest.raises(UploadMissingError):
-            await process.append(position, b"more")
         other = await process.publish(position, digest_of(WHOLE))
         assert one.name != other.name
+        process = process if knows else Process(tmp_path)
+        position = await process.append(position, b"more")
+        longer = await process.publish(position, digest_of(WHOLE + b"more"))
         for name in (one.name, other.name):
             assert await blob_of(process, name) == WHOLE
+        assert await blob_of(process, longer.name) == WHOLE + b"more"
 
     asyncio.run(scenario())
 
