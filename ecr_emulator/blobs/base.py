@@ -33,6 +33,10 @@ class UploadBusyError(Exception):
     """Another request is writing to this upload."""
 
 
+class BlobStoreUnavailableError(Exception):
+    """The store fails, or does not answer, now: whoever asks again later may be served."""
+
+
 def is_digest(text: str) -> bool:
     """Tell whether a text is a well-formed sha256 or sha512 digest."""
     return _DIGEST.fullmatch(text) is not None
@@ -89,7 +93,7 @@ class UploadWriter(Protocol):
     async def publish(self, size: int, digests: Sequence[str]) -> Published:
         """Make the upload's first ``size`` bytes a blob, durably, under a new name.
 
-        It has the first of ``digests`` that the bytes have. Nothing can be appended any more, but
+        It has the first of ``digests`` that the bytes have. Nothing need be appendable any more, but
         publishing again, under another name, is possible until the upload is discarded. Raises
         DigestMismatchError where they have none of them, and UploadMissingError where fewer bytes are there.
         """
@@ -100,7 +104,8 @@ class BlobStore(Protocol):
     """Keeps uploads, by their ids, and blobs, by names that ``publish`` makes.
 
     A name is never used for a second blob, so that one which nothing refers to any more can be removed
-    without looking at who comes meanwhile. Names are texts such as ``sha256/ab/abcd….0123``.
+    without looking at who comes meanwhile. Names are texts such as ``sha256/ab/abcd….0123``. Everything
+    raises BlobStoreUnavailableError where the store is another service that fails.
     """
 
     def upload(

@@ -1,0 +1,200 @@
+"""Fixtures of the blob stores' contract: each of them, opened as by one server or by two.
+
+S3 is moto's server, and versitygw where ``scripts/install_s3.sh`` has built it and the environment variable
+``ECR_EMULATOR_TEST_S3`` asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from ecr_emulator.blobs.base import BlobStore, Published
+from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.blobs.s3 import S3Blobs, S3Location
+from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
+
+VERSITYGW = ROOT / "build" / "bin" / "versitygw"
+
+OpenStore = Callable[[], AbstractAsyncContextManager[BlobStore]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run tests that are coroutines on the loop of the fixture ``runner``."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    pyfuncitem.funcargs["runner"].run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of a test."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@contextlib.contextmanager
+def _moto() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@contextlib.contextmanager
+def _versitygw(folder: Path) -> Iterator[str]:
+    port = free_port()
+    log = folder / "versitygw.log"
+    (folder / "objects").mkdir()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [VERSITYGW, "--port", f"127.0.0.1:{port}", "posix", folder / "objects"],
+            env={**os.environ, "ROOT_ACCESS_KEY": "testing", "ROOT_SECRET_KEY": "testing"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    endpoint = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        try:
+            s3_client(endpoint).list_buckets()
+        except Exception:
+            return False
+        return True
+
+    await_ready("versitygw", process, log, ready)
+    try:
+        yield endpoint
+    finally:
+        stop("versitygw", process, log)
+
+
+def s3_client(endpoint: str) -> Any:
+    """A boto3 client of an S3 service."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(proxies={}, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+
+
+SERVICES = ["moto"]
+if os.environ.get("ECR_EMULATOR_TEST_S3") == "versitygw":
+    SERVICES.append("versitygw")
+
+
+@pytest.fixture(scope="session", params=SERVICES)
+def s3_endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an S3 service with the bucket ``registry``."""
+    service = _moto() if request.param == "moto" else _versitygw(tmp_path_factory.mktemp("versitygw"))
+    with service as endpoint:
+        s3_client(endpoint).create_bucket(Bucket="registry")
+        yield endpoint
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials that the S3 services take, in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, credentials: None) -> str:
+    """Where a test's blobs are, in S3: nobody else's are there."""
+    return f"s3://registry/{uuid.uuid4().hex}?endpoint={s3_endpoint}&region=us-east-1"
+
+
+@contextlib.asynccontextmanager
+async def s3_store(url: str, **options: Any) -> AsyncIterator[S3Blobs]:
+    store = await S3Blobs.connect(S3Location.parse(url), **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def file_store(folder: Path) -> AsyncIterator[FilesystemBlobs]:
+    store = FilesystemBlobs(folder)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=["filesystem", "s3"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+    """Opens the same store, each time as another server does."""
+    if request.param == "filesystem":
+        return lambda: file_store(tmp_path)
+    url = request.getfixturevalue("s3_url")
+    return lambda: s3_store(url)
+
+
+@pytest.fixture
+def store(open_store: OpenStore, runner: asyncio.Runner) -> Iterator[BlobStore]:
+    """A store without a blob."""
+    yield from _opened(open_store, runner)
+
+
+@pytest.fixture
+def other(open_store: OpenStore, runner: asyncio.Runner) -> Iterator[BlobStore]:
+    """The same store, as another server has it."""
+    yield from _opened(open_store, runner)
+
+
+def _opened(open_store: OpenStore, runner: asyncio.Runner) -> Iterator[BlobStore]:
+    context = open_store()
+    yield runner.run(context.__aenter__())
+    runner.run(context.__aexit__(None, None, None))
+
+
+async def give(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def append(store: BlobStore, upload_id: str, offset: int, *chunks: bytes) -> int:
+    async with store.upload(upload_id) as upload:
+        return await upload.append(offset, give(*chunks))
+
+
+async def publish(store: BlobStore, upload_id: str, size: int, *digests: str) -> Published:
+    async with store.upload(upload_id) as upload:
+        return await upload.publish(size, digests)
+
+
+async def content(store: BlobStore, name: str) -> bytes | None:
+    """The bytes of a blob, in whatever way the store gives them."""
+    blob = await store.open(name)
+    if blob is None:
+        return None
+    read = b"".join([chunk async for chunk in reading.chunks(blob)])
+    assert len(read) == blob.size
+    return read
+
+
+async def all_names(store: BlobStore, idle: float = 0.0) -> list[str]:
+    return sorted([name async for names in store.names(idle) for name in names])
