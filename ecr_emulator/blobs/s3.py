@@ -416,7 +416,7 @@ class S3Blobs:
             answer = await self.call("list_objects_v2", Prefix=prefix, **position)
             now = _now(answer)
             yield [
-                _Listed(each["Key"], each["Size"], (now - each["LastModified"]).total_seconds())
+                _Listed(each["Key"], each["Size"], _seconds(each["LastModified"], now))
                 for each in answer.get("Contents", [])
             ]
             if not answer.get("IsTruncated"):
@@ -430,7 +430,7 @@ class S3Blobs:
             answer = await self.call("list_multipart_uploads", Prefix=prefix, **position)
             now = _now(answer)
             yield [
-                _Listed(each["Key"], 0, (now - each["Initiated"]).total_seconds(), each["UploadId"])
+                _Listed(each["Key"], 0, _seconds(each["Initiated"], now), each["UploadId"])
                 for each in answer.get("Uploads", [])
             ]
             if not answer.get("IsTruncated"):
@@ -678,7 +678,7 @@ class _Lease:
                 token = (await _read(body)).decode().partition(" ")[0]
         except _MissingError:
             return None
-        return _Holder(token, found["ETag"], (_now(found) - found["LastModified"]).total_seconds())
+        return _Holder(token, found["ETag"], _seconds(found["LastModified"], _now(found)))
 
     def _recognise(self, holder: _Holder) -> bool:
         """Tell whether this one is the holder, as where S3 wrote what it did not answer."""
@@ -766,3 +766,8 @@ def _now(answer: dict[str, Any]) -> datetime:
     """Return the time at which S3 answered, by its own clock where it tells it."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date) if date else datetime.now(UTC)
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    """Return how long ago something was; at least 0, since only some times have fractions."""
+    return max(0.0, (now - since).total_seconds())

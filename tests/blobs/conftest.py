@@ -19,15 +19,22 @@ from typing import Any
 
 import boto3
 import pytest
+from aiobotocore.session import AioSession, get_session
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 from moto.server import ThreadedMotoServer
 
+from ecr_emulator.blobs import reading, s3
 from ecr_emulator.blobs.base import BlobStore, Published
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.blobs.s3 import S3Blobs, S3Location
 from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
 
 VERSITYGW = ROOT / "build" / "bin" / "versitygw"
+SERVICES = ["moto"]
+if os.environ.get("ECR_EMULATOR_TEST_S3") == "versitygw":
+    SERVICES.append("versitygw")
+BUCKET = "registry"
 
 OpenStore = Callable[[], AbstractAsyncContextManager[BlobStore]]
 
@@ -49,19 +56,21 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@contextlib.contextmanager
-def _moto() -> Iterator[str]:
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    endpoint = f"http://{host}:{port}"
+    s3_client(endpoint).create_bucket(Bucket=BUCKET)
+    yield endpoint
     server.stop()
 
 
-@contextlib.contextmanager
-def _versitygw(folder: Path) -> Iterator[str]:
-    port = free_port()
-    log = folder / "versitygw.log"
+@pytest.fixture(scope="session")
+def versitygw_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("versitygw"), free_port()
+    endpoint, log = f"http://127.0.0.1:{port}", folder / "log"
     (folder / "objects").mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -71,20 +80,17 @@ def _versitygw(folder: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    endpoint = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:
         try:
-            s3_client(endpoint).list_buckets()
-        except Exception:
+            s3_client(endpoint).create_bucket(Bucket=BUCKET)
+        except EndpointConnectionError:
             return False
         return True
 
     await_ready("versitygw", process, log, ready)
-    try:
-        yield endpoint
-    finally:
-        stop("versitygw", process, log)
+    yield endpoint
+    stop("versitygw", process, log)
 
 
 def s3_client(endpoint: str) -> Any:
@@ -99,31 +105,29 @@ def s3_client(endpoint: str) -> Any:
     )
 
 
-SERVICES = ["moto"]
-if os.environ.get("ECR_EMULATOR_TEST_S3") == "versitygw":
-    SERVICES.append("versitygw")
+@pytest.fixture(params=SERVICES)
+def s3_url(request: pytest.FixtureRequest, credentials: None) -> str:
+    """Where a test's blobs are, in each S3 service."""
+    return _s3_url(request, request.param)
 
 
-@pytest.fixture(scope="session", params=SERVICES)
-def s3_endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an S3 service with the bucket ``registry``."""
-    service = _moto() if request.param == "moto" else _versitygw(tmp_path_factory.mktemp("versitygw"))
-    with service as endpoint:
-        s3_client(endpoint).create_bucket(Bucket="registry")
-        yield endpoint
+def _s3_url(request: pytest.FixtureRequest, service: str) -> str:
+    endpoint = request.getfixturevalue(f"{service}_endpoint")
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}?endpoint={endpoint}&region=us-east-1"
+
+
+@pytest.fixture(scope="session")
+def sdk() -> AioSession:
+    """The SDK, which reads its models of AWS's services once for all tests."""
+    return get_session()
 
 
 @pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def credentials(monkeypatch: pytest.MonkeyPatch, sdk: AioSession) -> None:
     """The credentials that the S3 services take, in the environment."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def s3_url(s3_endpoint: str, credentials: None) -> str:
-    """Where a test's blobs are, in S3: nobody else's are there."""
-    return f"s3://registry/{uuid.uuid4().hex}?endpoint={s3_endpoint}&region=us-east-1"
+    monkeypatch.setattr(s3, "get_session", lambda: sdk)
 
 
 @contextlib.asynccontextmanager
@@ -144,12 +148,12 @@ async def file_store(folder: Path) -> AsyncIterator[FilesystemBlobs]:
         await store.close()
 
 
-@pytest.fixture(params=["filesystem", "s3"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+@pytest.fixture(params=["filesystem", *SERVICES])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, credentials: None) -> OpenStore:
     """Opens the same store, each time as another server does."""
     if request.param == "filesystem":
         return lambda: file_store(tmp_path)
-    url = request.getfixturevalue("s3_url")
+    url = _s3_url(request, request.param)
     return lambda: s3_store(url)
 
 
