@@ -55,9 +55,9 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     removed = await emulator.metadata.write(_reset, account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
-        await emulator.blobs.clear()
         await emulator.seals.renew(emulator.metadata)
         emulator.clock.reset()
+    await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
 
 

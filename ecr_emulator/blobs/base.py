@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -45,6 +47,19 @@ def is_digest(text: str) -> bool:
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of some bytes."""
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def new_name(digest: str) -> str:
+    """Return a name for a blob published now: ``sha256/ab/abcd….MILLISECONDS-RANDOM``, both in hex."""
+    algorithm, _, encoded = digest.partition(":")
+    milliseconds = time.time_ns() // 1_000_000
+    return f"{algorithm}/{encoded[:2]}/{encoded}.{milliseconds:x}-{secrets.token_hex(8)}"
+
+
+def published_at(name: str) -> float:
+    """Return when a blob was published, in seconds of real time since 1970; 0 where its name does not say."""
+    milliseconds = name.rpartition(".")[2].partition("-")[0] if "." in name else "0"
+    return int(milliseconds, 16) / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +119,8 @@ class BlobStore(Protocol):
     """Keeps uploads, by their ids, and blobs, by names that ``publish`` makes.
 
     A name is never used for a second blob, so that one which nothing refers to any more can be removed
-    without looking at who comes meanwhile. Names are texts such as ``sha256/ab/abcd….0123``. Everything
-    raises BlobStoreUnavailableError where the store is another service that fails.
+    without looking at who comes meanwhile. ``new_name`` makes them. Everything raises
+    BlobStoreUnavailableError where the store is another service, and that fails.
     """
 
     def upload(
@@ -131,16 +146,12 @@ class BlobStore(Protocol):
         """Return what a blob can be read from, or None where it is not there."""
         ...
 
-    def names(self, idle: float = 0.0) -> AsyncIterator[list[str]]:
-        """Give the names of the blobs, but those published within ``idle`` seconds, in bounded batches."""
+    def names(self) -> AsyncIterator[list[str]]:
+        """Give the names of the blobs, in batches of a bounded size."""
         ...
 
     async def remove(self, name: str) -> int | None:
         """Remove a blob, and return its size in bytes, or None where it is not there."""
-        ...
-
-    async def clear(self) -> None:
-        """Remove every blob and every upload."""
         ...
 
     async def close(self) -> None:

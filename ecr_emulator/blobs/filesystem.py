@@ -1,4 +1,4 @@
-"""Blobs as files: ``blobs/sha256/ab/abcd…``, and ``uploads/ID`` while they come in."""
+"""Blobs as files: ``blobs/sha256/ab/abcd….TIME-RANDOM``, and ``uploads/ID`` while they come in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
@@ -18,8 +16,10 @@ from ecr_emulator.blobs.base import (
     PATIENCE,
     BlobFile,
     DigestMismatchError,
+    Published,
     UploadBusyError,
     UploadMissingError,
+    new_name,
 )
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
@@ -28,9 +28,7 @@ WRITE_SIZE = 1 << 20
 KEPT_HASHERS = 256
 # Seconds between two attempts to hold an upload.
 BUSY_POLL = 0.05
-# Ends the names of folders that are being removed.
-REMOVED_SUFFIX = ".removed"
-# Digests that are listed at a time.
+# Names that are listed at a time.
 LIST_SIZE = 500
 
 
@@ -55,9 +53,6 @@ class FilesystemBlobs:
         self._durable = durable
         self._hashers: OrderedDict[str, _Hasher] = OrderedDict()
         self._durable_folders: set[Path] = set()
-        # Of a server that was killed while it cleared the store.
-        for left in folder.glob(f"*{REMOVED_SUFFIX}"):
-            shutil.rmtree(left, ignore_errors=True)
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._uploads.mkdir(exist_ok=True)
 
@@ -98,29 +93,29 @@ class FilesystemBlobs:
                         ids.append(entry.name)
         return ids
 
-    def exists(self, digest: str) -> bool:
-        """Tell at once whether a blob is there."""
-        return self._path(digest).exists()
-
-    async def open(self, digest: str) -> BlobFile | None:
+    async def open(self, name: str) -> BlobFile | None:
         """Return the blob's file, or None where it is not there."""
-        path = self._path(digest)
+        path = self._blobs / name
         try:
             return BlobFile(path, (await asyncio.to_thread(path.stat)).st_size)
         except FileNotFoundError:
             return None
 
-    async def digests(self) -> AsyncIterator[list[str]]:
-        """Give the digests of all blobs, a folder at a time and in batches."""
+    async def names(self) -> AsyncIterator[list[str]]:
+        """Give the names of the blobs, a folder at a time and in batches."""
         for algorithm in await asyncio.to_thread(_names, self._blobs):
-            for folder in await asyncio.to_thread(_names, self._blobs / algorithm):
-                names = await asyncio.to_thread(_names, self._blobs / algorithm / folder)
+            for prefix in await asyncio.to_thread(_names, self._blobs / algorithm):
+                folder = f"{algorithm}/{prefix}"
+                names = await asyncio.to_thread(_names, self._blobs / folder)
                 for start in range(0, len(names), LIST_SIZE):
-                    yield [f"{algorithm}:{name}" for name in names[start : start + LIST_SIZE]]
+                    yield [f"{folder}/{name}" for name in names[start : start + LIST_SIZE]]
 
-    def remove(self, digest: str) -> int | None:
-        """Remove a blob at once, and return its size in bytes, or None where it is not there."""
-        path = self._path(digest)
+    async def remove(self, name: str) -> int | None:
+        """Remove a blob, and return its size in bytes, or None where it is not there."""
+        return await asyncio.to_thread(self._remove, name)
+
+    def _remove(self, name: str) -> int | None:
+        path = self._blobs / name
         try:
             size = path.stat().st_size
             path.unlink()
@@ -128,26 +123,8 @@ class FilesystemBlobs:
             return None
         return size
 
-    async def clear(self) -> None:
-        """Remove every blob and every upload."""
-        self._hashers.clear()
-        self._durable_folders.clear()
-        await asyncio.to_thread(self._clear)
-
     async def close(self) -> None:
         """Nothing is held open between two requests."""
-
-    def _clear(self) -> None:
-        # Renamed first, so that nothing half-removed is ever visible.
-        for folder in (self._blobs, self._uploads):
-            aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}{REMOVED_SUFFIX}")
-            folder.rename(aside)
-            folder.mkdir()
-            shutil.rmtree(aside)
-
-    def _path(self, digest: str) -> Path:
-        algorithm, _, encoded = digest.partition(":")
-        return self._blobs / algorithm / encoded[:2] / encoded
 
     def kept_hasher(self, upload_id: str, size: int) -> _Hasher | None:
         """Return the hasher of an upload's first ``size`` bytes where it was kept."""
@@ -160,20 +137,21 @@ class FilesystemBlobs:
         while len(self._hashers) > KEPT_HASHERS:
             self._hashers.popitem(last=False)
 
-    def publish(self, upload: Path, descriptor: int, digest: str) -> None:
-        """Link an upload's file as a blob; a blob that is there already stays."""
+    def publish(self, upload: Path, descriptor: int, digest: str) -> str:
+        """Link an upload's file as a blob, and return its name."""
         if self._durable:
             os.fsync(descriptor)
-        path = self._path(digest)
+        name = new_name(digest)
+        path = self._blobs / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(upload, path)
+        os.link(upload, path)
         if self._durable:
             _fsync_folder(path.parent)
             if path.parent not in self._durable_folders:
                 for folder in path.parents[1:3]:
                     _fsync_folder(folder)
                 self._durable_folders.add(path.parent)
+        return name
 
 
 class FileUpload:
@@ -215,8 +193,8 @@ class FileUpload:
         if self._size_before is not None:
             os.ftruncate(self._descriptor, self._size_before)
 
-    async def publish(self, size: int, digests: Sequence[str]) -> str:
-        """Make the upload's first ``size`` bytes a blob, durably, and return its digest."""
+    async def publish(self, size: int, digests: Sequence[str]) -> Published:
+        """Make the upload's first ``size`` bytes a blob, durably, under a new name."""
         hasher = await self._hasher(size)
         self._store.keep_hasher(self._id, hasher)
         for digest in digests:
@@ -226,8 +204,8 @@ class FileUpload:
             else:
                 actual = await asyncio.to_thread(self._hash_file, algorithm)
             if actual == digest:
-                await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
-                return digest
+                name = await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
+                return Published(digest, name)
         raise DigestMismatchError(actual)
 
     async def lock(self, patience: float) -> None:
@@ -304,7 +282,7 @@ async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the names in a folder, in order; none where it has gone, as in a store that is cleared."""
+    """Return the names in a folder, in order; none where it is not there."""
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:

@@ -155,12 +155,6 @@ class Guard:
         """Run a function that may write. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.write(self._checked(function), *args, **kwargs)
 
-    async def hold(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a function while nobody can write. Raises AccessDeniedException instead, if it is the first."""
-        return await self._metadata.hold(self._checked(function), *args, **kwargs)
-
     async def close(self) -> None:
         """Do nothing: the store is not the request's to close."""
 

@@ -1,9 +1,8 @@
 """Garbage: uploads that nobody goes on with, layers that no image uses, blobs that no layer has.
 
-Collecting races with pushes and can't harm them. A blob is in the store before the transaction that makes
-it a layer, and that transaction looks whether it still is there (``layers.add``). A blob is removed while
-metadata is held, so that no such transaction is under way, and only if no layer that was committed has it.
-A push that comes second so finds the blob gone, and publishes it again from its upload's own file.
+Collecting races with pushes and can't harm them. A blob is removed from metadata first, in a transaction that
+finds no layer which has it, and from the store after that: its name is in no row any more, and no blob ever
+gets it again. Who pushes the same bytes meanwhile publishes them under a name of its own.
 
 What a client was told it need not upload must be there when its image comes. Layers are therefore left alone
 for a time after a push last counted on them (``layers.touch``), as uploads are after their last part.
@@ -11,21 +10,23 @@ for a time after a push last counted on them (``layers.touch``), as uploads are 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
-from ecr_emulator.blobs.base import BlobStore, UploadBusyError, UploadMissingError
+from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.metadata.blobs import StoredBlob
 from ecr_emulator.metadata.layers import LayerKey
 from ecr_emulator.metadata.store import Transaction
 
-# Rows and names that are looked at in one transaction, and files that are removed in one: while these are,
-# no push is acknowledged.
+# Rows and names that are looked at in one transaction.
 _BATCH = 500
-_REMOVED_AT_ONCE = 50
 # Seconds of real time for which the file of an upload that has no row is left to a request that has made it
 # and does not hold it yet.
 _HOLD_TIME = 60.0
+# Seconds of real time for which a blob without a row is left to a request that has just published it.
+_COMMIT_TIME = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +49,47 @@ async def find(emulator: Emulator) -> Garbage:
         uploads += len(upload_ids)
     async for keys in _unused_layers(emulator, before):
         layers += len(keys)
-    async for digests in emulator.blobs.digests():
-        for digest in await emulator.metadata.read(_unnamed, digests, before):
-            blob = await emulator.blobs.open(digest)
-            if blob is not None:
-                blobs, size = blobs + 1, size + blob.size
+    async for unused in _unused_blobs(emulator, before):
+        blobs, size = blobs + len(unused), size + sum(blob.size for blob in unused)
+    async for name in _stray_names(emulator):
+        stray = await emulator.blobs.open(name)
+        if stray is not None:
+            blobs, size = blobs + 1, size + stray.size
     return Garbage(uploads, layers, blobs, size)
 
 
 async def collect(emulator: Emulator) -> Garbage:
     """Remove the garbage, and return how much it was. Where this is cut short, the next one goes on."""
     before = _before(emulator)
-    uploads = layers = blobs = size = 0
+    uploads = layers = 0
     async for upload_ids in _stale_uploads(emulator, before):
         for upload_id in upload_ids:
             uploads += await _end(emulator, upload_id, before)
     uploads += await discard_abandoned(emulator, _HOLD_TIME)
     async for keys in _unused_layers(emulator, before):
         layers += await emulator.metadata.write(_delete_layers, keys, before)
-    async for digests in emulator.blobs.digests():
-        unnamed = await emulator.metadata.read(_unnamed, digests)
-        for start in range(0, len(unnamed), _REMOVED_AT_ONCE):
-            some = unnamed[start : start + _REMOVED_AT_ONCE]
-            sizes = await emulator.metadata.hold(_remove_blobs, emulator.blobs, some)
-            blobs, size = blobs + len(sizes), size + sum(sizes)
+    blobs, size = await _remove_blobs(emulator)
+    async for name in _stray_names(emulator):
+        removed = await emulator.blobs.remove(name)
+        if removed is not None:
+            blobs, size = blobs + 1, size + removed
     return Garbage(uploads, layers, blobs, size)
+
+
+async def remove_freed(emulator: Emulator) -> None:
+    """Remove the bytes of what is in metadata no more, as the end of many repositories leaves them."""
+    await _remove_blobs(emulator)
+    await discard_abandoned(emulator)
+
+
+async def _remove_blobs(emulator: Emulator) -> tuple[int, int]:
+    """Remove the blobs that no layer has; return how many there were, and their bytes."""
+    blobs = size = 0
+    async for unused in _unused_blobs(emulator):
+        for blob in await emulator.metadata.write(_delete_blobs, unused):
+            await emulator.blobs.remove(blob.name)
+            blobs, size = blobs + 1, size + blob.size
+    return blobs, size
 
 
 async def discard_abandoned(emulator: Emulator, idle: float = 0.0) -> int:
@@ -152,11 +169,32 @@ def _delete_layers(tx: Transaction, keys: Collection[LayerKey], before: float) -
     return tx.layers.delete_unused(keys, before)
 
 
-def _unnamed(tx: Transaction, digests: Collection[str], before: float | None = None) -> list[str]:
-    return tx.layers.unnamed(digests, before)
+async def _unused_blobs(emulator: Emulator, before: float | None = None) -> AsyncIterator[list[StoredBlob]]:
+    """Give the blobs that no layer has, or with ``before`` only unused ones."""
+    last: int | None = 0
+    while last is not None:
+        unused, last = await emulator.metadata.read(_scan_blobs, last, before)
+        if unused:
+            yield unused
 
 
-def _remove_blobs(tx: Transaction, blobs: BlobStore, digests: Collection[str]) -> list[int]:
-    """Remove those of the blobs that no layer has, and return their sizes."""
-    removed = (blobs.remove(digest) for digest in tx.layers.unnamed(digests))
-    return [size for size in removed if size is not None]
+def _scan_blobs(tx: Transaction, last: int, before: float | None) -> tuple[list[StoredBlob], int | None]:
+    return tx.blobs.scan_unused(last, _BATCH, before)
+
+
+def _delete_blobs(tx: Transaction, unused: Collection[StoredBlob]) -> list[StoredBlob]:
+    return tx.blobs.delete_unused([blob.id for blob in unused])
+
+
+async def _stray_names(emulator: Emulator) -> AsyncIterator[str]:
+    """Give the names in the store that no blob has, as a crash leaves them between the store and metadata."""
+    published_before = time.time() - _COMMIT_TIME
+    async for names in emulator.blobs.names():
+        idle = [name for name in names if published_at(name) <= published_before]
+        for name in await emulator.metadata.read(_without_blob, idle) if idle else ():
+            yield name
+
+
+def _without_blob(tx: Transaction, names: Collection[str]) -> list[str]:
+    known = tx.blobs.known(names)
+    return [name for name in names if name not in known]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ecr_emulator.blobs.base import (
-    BlobFile,
-    BlobStore,
+    Blob,
     DigestMismatchError,
+    Published,
     UploadBusyError,
     UploadMissingError,
     UploadWriter,
@@ -38,12 +37,6 @@ MAX_SIZE = 52_000 * 1024 * 1024
 # Seconds for which it need not be noted again that a push counts on a layer: a small part of the time that
 # garbage collection leaves it alone, so that a push costs few writes for the layers that are there.
 TOUCH_INTERVAL = 3600.0
-
-T = TypeVar("T")
-
-
-class BlobGoneError(Exception):
-    """A blob was collected as garbage just before it was made a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +172,8 @@ async def complete(
     digests: Sequence[str],
     *,
     min_part_size: int = 0,
-) -> Layer:
-    """Turn an upload into a layer of the repository, if its bytes have one of the digests.
+) -> str:
+    """Turn an upload into a layer of the repository, if its bytes have one of the digests; return that.
 
     ``min_part_size`` is the least that any part but the last must have, in bytes. Raises
     RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-, InvalidLayer- and, where
@@ -200,61 +193,55 @@ async def complete(
                     "All layer parts except the last part should be at least "
                     f"{min_part_size // (1024 * 1024)}MB"
                 )
-
-            async def finish(digest: str) -> bool:
-                return await emulator.metadata.write(
-                    _finish, emulator.blobs, call, repository_name, upload, digest
-                )
-
-            digest, known = await _publish(writer, upload.size, digests, finish)
+            published = await writer.publish(upload.size, digests)
+            try:
+                known, kept = await emulator.metadata.write(_finish, call, repository_name, upload, published)
+            except errors.EcrError:
+                # Undone, for certain.
+                await emulator.blobs.remove(published.name)
+                raise
     except DigestMismatchError:
         raise errors.InvalidLayerException(
             "None of the provided layer digests match the calculated layer digest"
         ) from None
-    await emulator.blobs.discard(upload.id)
+    await _clean_up(emulator, upload.id, None if kept else published)
     if known:
         raise errors.LayerAlreadyExistsException(
-            f"The layer with digest '{digest}' already exists in the repository with name "
+            f"The layer with digest '{published.digest}' already exists in the repository with name "
             f"'{repository_name}' in the registry with id '{call.registry.account}'"
         )
-    return Layer(digest, upload.size)
+    return published.digest
 
 
-async def _publish(
-    writer: UploadWriter, size: int, digests: Sequence[str], finish: Callable[[str], Awaitable[T]]
-) -> tuple[str, T]:
-    """Make an upload a blob, and that a layer by ``finish``; again, where it is collected in between.
+async def _clean_up(emulator: Emulator, upload_id: str, unwanted: Published | None) -> None:
+    """Remove what an upload leaves; garbage collection finds it where a crash or an error comes first."""
+    if unwanted is not None:
+        await emulator.blobs.remove(unwanted.name)
+    await emulator.blobs.discard(upload_id)
 
-    Returns the blob's digest and what ``finish`` returns.
+
+def add(tx: Transaction, repository: Repository, published: Published, size: int, now: float) -> bool:
+    """Make a blob that was just published a layer of a repository.
+
+    Returns whether the store has it now by this name; another may have been there before.
     """
-    while True:
-        digest = await writer.publish(size, digests)
-        with contextlib.suppress(BlobGoneError):
-            return digest, await finish(digest)
-
-
-def add(tx: Transaction, blobs: BlobStore, repository: Repository, layer: Layer, now: float) -> None:
-    """Make a blob a layer of a repository. Raises BlobGoneError where it is not in the store (any more).
-
-    The row comes first: once it is there, garbage collection leaves the blob alone or has removed it.
-    """
-    tx.layers.insert(repository.id, layer.digest, layer.size, now)
-    if not blobs.exists(layer.digest):
-        raise BlobGoneError(layer.digest)
+    stored = tx.blobs.get(published.digest, "")
+    blob_id = tx.blobs.insert(published.digest, "", published.name, size) if stored is None else stored.id
+    tx.layers.insert(repository.id, published.digest, blob_id, now)
+    return stored is None
 
 
 def _finish(
-    tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, upload: Upload, digest: str
-) -> bool:
-    """End the upload and add the layer; tell whether the repository had it."""
+    tx: Transaction, call: Call, repository_name: str, upload: Upload, published: Published
+) -> tuple[bool, bool]:
+    """End the upload and add the layer; tell whether the repository had it, and whether the blob is kept."""
     repository = repositories.find(tx, call, repository_name)
     if not tx.uploads.delete(upload.id):
         raise _upload_not_found(call, repository_name, upload.id)
     # What is in the archive can be uploaded again, to push its image again or another.
-    archived = tx.images.archived_layers(repository.id, [digest])
-    known = tx.layers.get(repository.id, digest) is not None and not archived
-    add(tx, blobs, repository, Layer(digest, upload.size), call.now)
-    return known
+    archived = tx.images.archived_layers(repository.id, [published.digest])
+    known = tx.layers.get(repository.id, published.digest) is not None and not archived
+    return known, add(tx, repository, published, upload.size, call.now)
 
 
 async def store(
@@ -267,21 +254,19 @@ async def store(
     """
     # Not an upload that anybody could go on with: where a crash leaves it, the next start removes it.
     upload_id = str(uuid.uuid4())
+    unwanted = None
     try:
         async with emulator.blobs.upload(upload_id) as writer:
             size = await writer.append(0, _bounded(chunks, MAX_SIZE))
-
-            async def insert(digest: str) -> None:
-                layer = Layer(digest, size)
-                await emulator.metadata.write(_insert_layer, emulator.blobs, call, repository_name, layer)
-
-            await _publish(writer, size, [digest], insert)
+            published = await writer.publish(size, [digest])
+            if not await emulator.metadata.write(_insert_layer, call, repository_name, published, size):
+                unwanted = published
     finally:
-        await emulator.blobs.discard(upload_id)
+        await _clean_up(emulator, upload_id, unwanted)
 
 
-def _insert_layer(tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, layer: Layer) -> None:
-    add(tx, blobs, repositories.find(tx, call, repository_name), layer, call.now)
+def _insert_layer(tx: Transaction, call: Call, repository_name: str, published: Published, size: int) -> bool:
+    return add(tx, repositories.find(tx, call, repository_name), published, size, call.now)
 
 
 async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
@@ -296,17 +281,10 @@ async def mount(emulator: Emulator, call: Call, repository_name: str, digest: st
     pull-through cache rule is for (ECR user guide, Blob mounting), and that the caller may download
     layers from. Where it is not, false tells the caller to upload the layer.
     """
-    try:
-        return await emulator.metadata.write(
-            _mount, emulator.blobs, call, repository_name, digest, source_name
-        )
-    except BlobGoneError:
-        return False
+    return await emulator.metadata.write(_mount, call, repository_name, digest, source_name)
 
 
-def _mount(
-    tx: Transaction, blobs: BlobStore, call: Call, repository_name: str, digest: str, source_name: str
-) -> bool:
+def _mount(tx: Transaction, call: Call, repository_name: str, digest: str, source_name: str) -> bool:
     registry = call.registry
     if account_settings.get(tx, call, "BLOB_MOUNTING") != "ENABLED":
         return False
@@ -321,7 +299,7 @@ def _mount(
     layer = tx.layers.get(source.id, digest)
     if layer is None or tx.images.archived_layers(source.id, [digest]):
         return False
-    add(tx, blobs, target, layer, call.now)
+    tx.layers.insert(target.id, digest, layer.blob_id, call.now)
     return True
 
 
@@ -432,10 +410,10 @@ def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFou
     )
 
 
-async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> BlobFile:
+async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> Blob:
     """Return what a layer can be read from. Raises what ``find_accessible`` raises."""
     layer = await emulator.metadata.read(find_accessible, call, repository_name, digest)
-    blob = await emulator.blobs.open(layer.digest)
+    blob = await emulator.blobs.open(layer.blob_name)
     if blob is None:
         # With its layer, which went between the two?
         await emulator.metadata.read(find_accessible, call, repository_name, digest)

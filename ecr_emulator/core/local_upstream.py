@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from ecr_emulator.blobs.base import BlobFile
+from ecr_emulator.blobs import reading
 from ecr_emulator.core import errors, images, layers
 from ecr_emulator.core.authorization import Access, Guard
 from ecr_emulator.core.call import Call
@@ -21,9 +20,6 @@ from ecr_emulator.core.upstream import (
     access_denied,
 )
 from ecr_emulator.metadata.images import ReferrerFilter
-
-# Bytes read from a blob at a time.
-CHUNK_SIZE = 1 << 20
 
 
 class LocalRepository:
@@ -82,16 +78,7 @@ class LocalRepository:
             blob = await layers.open_blob(emulator, self._call, self._name, digest)
         except errors.EcrError as error:
             raise _translate(error) from error
-        yield _read(blob)
-
-
-async def _read(blob: BlobFile) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(blob.path.open, "rb")
-    try:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_SIZE):
-            yield chunk
-    finally:
-        await asyncio.to_thread(file.close)
+        yield reading.chunks(blob)
 
 
 def _translate(error: errors.EcrError) -> UpstreamError:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ecr_emulator.blobs.base import BlobFile, DigestMismatchError, is_digest
+from ecr_emulator.blobs.base import Blob, DigestMismatchError, is_digest
 from ecr_emulator.core import (
     authorization,
     errors,
@@ -262,7 +262,7 @@ def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: 
 # -------------------------------------------------------------------------------------------- layers
 
 
-async def open_layer(emulator: Emulator, call: Call, name: str, digest: str) -> BlobFile:
+async def open_layer(emulator: Emulator, call: Call, name: str, digest: str) -> Blob:
     """Return what a layer can be read from, fetched if the upstream has it.
 
     Raises RepositoryNotFound- and LayersNotFoundException, and UpstreamError.

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.core import backfills, errors, iam, images, layers, manifest, registry_policy, templates
+from ecr_emulator.core import backfills, errors, iam, images, manifest, registry_policy, templates
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
-from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import ImageId
+from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.backfills import BackfillReplication
 from ecr_emulator.metadata.images import Image
-from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.replication import ReplicationState
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -58,11 +57,8 @@ class _Work:
     part: BackfillReplication | None
 
 
-def perform(tx: Transaction, emulator: Emulator, task: Task, now: float) -> None:
-    """Do a task of the replication engine: end it, or put it off where it fails.
-
-    Raises BlobGoneError where the store lacks the blob of a layer.
-    """
+def perform(tx: Transaction, quotas: Quotas, task: Task, now: float) -> None:
+    """Do a task of the replication engine: end it, or put it off where it fails."""
     if task.payload["do"] == "prepare":
         backfills.prepare(tx, task.payload["backfill"], now)
         tx.tasks.delete(task.id)
@@ -71,9 +67,7 @@ def perform(tx: Transaction, emulator: Emulator, task: Task, now: float) -> None
     if work is None:
         tx.tasks.delete(task.id)
         return
-    failure_code = (
-        _delete(tx, work.change, now) if work.is_deletion else _copy(tx, emulator, work.change, now)
-    )
+    failure_code = _delete(tx, work.change, now) if work.is_deletion else _copy(tx, quotas, work.change, now)
     _settle(tx, task, work, failure_code, now)
 
 
@@ -139,7 +133,7 @@ def _find(tx: Transaction, registry: Registry, change: Change) -> tuple[Reposito
     return repository, None if repository is None else tx.images.by_digest(repository.id, change.digest)
 
 
-def _copy(tx: Transaction, emulator: Emulator, change: Change, now: float) -> str | None:
+def _copy(tx: Transaction, quotas: Quotas, change: Change, now: float) -> str | None:
     """Copy an image with what it lists, and the tag if that still is the image's.
 
     Returns the code of a failure.
@@ -147,7 +141,7 @@ def _copy(tx: Transaction, emulator: Emulator, change: Change, now: float) -> st
     origin, image = _find(tx, change.source, change)
     if origin is None or image is None:
         return SOURCE_GONE
-    call = unattended(change.destination, now, emulator.quotas)
+    call = unattended(change.destination, now, quotas)
     repository, _ = _find(tx, change.destination, change)
     if not _may(tx, change, "ecr:ReplicateImage", now):
         return ACCESS_DENIED
@@ -156,13 +150,12 @@ def _copy(tx: Transaction, emulator: Emulator, change: Change, now: float) -> st
             return ACCESS_DENIED
         repository = templates.find_or_create(tx, call, change.repository_name, templates.Case.REPLICATION)
     is_tagged = change.tag is not None and tx.tags.image_id(origin.id, change.tag) == image.id
-    _copy_image(tx, emulator, call, origin, image, repository, change.tag if is_tagged else None)
+    _copy_image(tx, call, origin, image, repository, change.tag if is_tagged else None)
     return None
 
 
 def _copy_image(
     tx: Transaction,
-    emulator: Emulator,
     call: Call,
     origin: Repository,
     image: Image,
@@ -174,10 +167,9 @@ def _copy_image(
     for listed in parsed.children:
         child = tx.images.by_digest(origin.id, listed.digest)
         if child is not None:
-            _copy_image(tx, emulator, call, origin, child, repository, None)
-    present = tx.layers.present(origin.id, {blob.digest for blob in parsed.blobs})
-    for digest, size in present.items():
-        layers.add(tx, emulator.blobs, repository, Layer(digest, size), call.now)
+            _copy_image(tx, call, origin, child, repository, None)
+    for layer in tx.layers.among(origin.id, {blob.digest for blob in parsed.blobs}):
+        tx.layers.insert(repository.id, layer.digest, layer.blob_id, call.now)
     # A tag that is immutable where it is stays, and the image comes without it (user guide).
     for name in (tag, None):
         try:

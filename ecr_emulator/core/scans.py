@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ecr_emulator.blobs.base import BlobFile
+from ecr_emulator.blobs import reading
 from ecr_emulator.core import errors, images, manifest, repositories, scanning
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
@@ -188,26 +189,31 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
     image = job.image.image
     parsed = manifest.parse(job.content, image.media_type, image.digest.partition(":")[0])
     wanted = [parsed.config, *parsed.layers] if parsed.config else list(parsed.layers)
-    files: dict[str, BlobFile] = {}
-    for blob in wanted:
-        file = await emulator.blobs.open(blob.digest)
-        if file is None:
-            return None, Report(FAILED, f"The layer with digest '{blob.digest}' is missing.")
-        files[blob.digest] = file
-    config, *layers = (ScannedBlob(blob.digest, files[blob.digest].path) for blob in wanted)
-    report = await emulator.scanner.scan(
-        ScannedImage(
-            repository=job.repository.name,
-            tags=tuple(job.image.tags),
-            digest=image.digest,
-            media_type=image.media_type,
-            manifest=job.content,
-            config=config,
-            layers=tuple(layers),
-            languages=job.scan.scan_type == ENHANCED,
+    names = await emulator.metadata.read(_blob_names, job.repository, [blob.digest for blob in wanted])
+    async with contextlib.AsyncExitStack() as stack:
+        blobs = []
+        for named in wanted:
+            blob = await emulator.blobs.open(names[named.digest]) if named.digest in names else None
+            if blob is None:
+                return None, Report(FAILED, f"The layer with digest '{named.digest}' is missing.")
+            blobs.append(ScannedBlob(named.digest, await stack.enter_async_context(reading.as_file(blob))))
+        report = await emulator.scanner.scan(
+            ScannedImage(
+                repository=job.repository.name,
+                tags=tuple(job.image.tags),
+                digest=image.digest,
+                media_type=image.media_type,
+                manifest=job.content,
+                config=blobs[0],
+                layers=tuple(blobs[1:]),
+                languages=job.scan.scan_type == ENHANCED,
+            )
         )
-    )
-    return await asyncio.to_thread(_architecture, config), report
+        return await asyncio.to_thread(_architecture, blobs[0]), report
+
+
+def _blob_names(tx: Transaction, repository: Repository, digests: Sequence[str]) -> dict[str, str]:
+    return {layer.digest: layer.blob_name for layer in tx.layers.among(repository.id, digests)}
 
 
 def _architecture(config: ScannedBlob) -> str | None:

@@ -23,7 +23,7 @@ async def run(emulator: Emulator) -> int:
     while tasks := await emulator.metadata.read(_due, emulator.clock.now()):
         now = emulator.clock.now()
         outcomes = await asyncio.gather(
-            *(emulator.metadata.write(replicas.perform, emulator, task, now) for task in tasks),
+            *(emulator.metadata.write(replicas.perform, emulator.quotas, task, now) for task in tasks),
             return_exceptions=True,
         )
         for task, outcome in zip(tasks, outcomes, strict=True):

@@ -11,14 +11,16 @@ from ecr_emulator.metadata.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A blob of a repository; ``size`` in bytes."""
+    """A blob of a repository; ``size`` in bytes, ``blob_name`` what the blob store has it by."""
 
     digest: str
     size: int
+    blob_id: int
+    blob_name: str
 
 
 # A layer that no image of its repository names, and that no push has counted on since ``:before``.
-_UNUSED = (
+UNUSED = (
     "(touched_at <= :before AND NOT EXISTS (SELECT 1 FROM image_references AS naming"
     " WHERE naming.repository_id = layers.repository_id AND naming.kind = 'layer'"
     " AND naming.digest = layers.digest))"
@@ -37,31 +39,39 @@ class Layers:
     def get(self, repository_id: int, digest: str) -> Layer | None:
         """Return one layer of a repository."""
         row = self._database.one(
-            "SELECT digest, size FROM layers WHERE repository_id = :repository_id AND digest = :digest",
+            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
+            " WHERE repository_id = :repository_id AND layers.digest = :digest",
             repository_id=repository_id,
             digest=digest,
         )
-        return None if row is None else Layer(row["digest"], row["size"])
+        return None if row is None else Layer(**dict(row))
 
-    def present(self, repository_id: int, digests: Collection[str]) -> dict[str, int]:
-        """Return the sizes of those of the digests that are layers of the repository."""
+    def among(self, repository_id: int, digests: Collection[str]) -> list[Layer]:
+        """Return those of the digests that are layers of the repository."""
         rows = self._database.all(
-            "SELECT digest, size FROM layers WHERE repository_id = :repository_id"
-            " AND digest IN (SELECT value FROM json_each(:digests))",
+            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
+            " WHERE repository_id = :repository_id"
+            " AND layers.digest IN (SELECT value FROM json_each(:digests))",
             repository_id=repository_id,
             digests=json.dumps(list(digests)),
         )
-        return {row["digest"]: row["size"] for row in rows}
+        return [Layer(**dict(row)) for row in rows]
 
-    def insert(self, repository_id: int, digest: str, size: int, touched_at: float) -> None:
-        """Add a layer, or touch one that is there already."""
+    def present(self, repository_id: int, digests: Collection[str]) -> dict[str, int]:
+        """Return the sizes of those of the digests that are layers of the repository."""
+        return {layer.digest: layer.size for layer in self.among(repository_id, digests)}
+
+    def insert(self, repository_id: int, digest: str, blob_id: int, touched_at: float) -> None:
+        """Make a blob a layer, or touch the layer that is there already."""
         self._database.run(
-            "INSERT INTO layers (repository_id, digest, size, touched_at)"
-            " VALUES (:repository_id, :digest, :size, :touched_at)"
+            "INSERT INTO layers (repository_id, digest, blob_id, touched_at)"
+            " VALUES (:repository_id, :digest, :blob_id, :touched_at)"
             " ON CONFLICT (repository_id, digest) DO UPDATE SET touched_at = excluded.touched_at",
             repository_id=repository_id,
             digest=digest,
-            size=size,
+            blob_id=blob_id,
             touched_at=touched_at,
         )
 
@@ -89,7 +99,7 @@ class Layers:
     def scan(self, before: float, after: LayerKey, limit: int) -> list[tuple[LayerKey, bool]]:
         """Return at most ``limit`` layers past one, and whether each is unused."""
         rows = self._database.all(
-            f"SELECT repository_id, digest, {_UNUSED} AS unused FROM layers"
+            f"SELECT repository_id, digest, {UNUSED} AS unused FROM layers"
             " WHERE (repository_id, digest) > (:repository_id, :digest)"
             " ORDER BY repository_id, digest LIMIT :limit",
             before=before,
@@ -103,24 +113,13 @@ class Layers:
         """Remove those of the layers that are unused, and return how many that were."""
         return sum(
             self._database.run(
-                f"DELETE FROM layers WHERE repository_id = :repository_id AND digest = :digest AND {_UNUSED}",
+                f"DELETE FROM layers WHERE repository_id = :repository_id AND digest = :digest AND {UNUSED}",
                 repository_id=repository_id,
                 digest=digest,
                 before=before,
             )
             for repository_id, digest in keys
         )
-
-    def unnamed(self, digests: Collection[str], before: float | None = None) -> list[str]:
-        """Return those of the digests that no layer has, or with ``before`` none but unused ones."""
-        used = "" if before is None else f" AND NOT {_UNUSED}"
-        rows = self._database.all(
-            "SELECT value AS digest FROM json_each(:digests)"
-            f" WHERE NOT EXISTS (SELECT 1 FROM layers WHERE layers.digest = value{used})",
-            digests=json.dumps(list(digests)),
-            **({} if before is None else {"before": before}),
-        )
-        return [row["digest"] for row in rows]
 
     def delete(self, repository_id: int, digest: str) -> None:
         """Remove a layer from a repository; its blob stays while another repository has it."""

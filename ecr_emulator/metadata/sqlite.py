@@ -6,7 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -25,11 +25,10 @@ LARGEST_BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What the writer is to do; ``alone`` keeps it out of the commits of others."""
+    """What the writer is to do."""
 
     future: Future[Any]
     function: Callable[[Transaction], Any]
-    alone: bool = False
 
 
 class SchemaTooNewError(RuntimeError):
@@ -160,17 +159,8 @@ class SqliteMetadata:
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
-        return await self._submit(lambda tx: function(tx, *args, **kwargs), alone=False)
-
-    async def hold(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a function that only reads metadata while nobody, in any process, can write them."""
-        return await self._submit(lambda tx: function(tx, *args, **kwargs), alone=True)
-
-    async def _submit(self, function: Callable[[Transaction], T], *, alone: bool) -> T:
         future: Future[T] = Future()
-        self._jobs.put(_Job(future, function, alone))
+        self._jobs.put(_Job(future, lambda tx: function(tx, *args, **kwargs)))
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
@@ -204,23 +194,10 @@ class SqliteMetadata:
             while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            for batch in _batches([job for job in jobs if job is not None]):
-                if running := [job for job in batch if job.future.set_running_or_notify_cancel()]:
-                    _write_batch(connection, transaction, running)
+            batch = [job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()]
+            if batch:
+                _write_batch(connection, transaction, batch)
         connection.close()
-
-
-def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-    """Give jobs in their order, those that share a commit together."""
-    batch: list[_Job] = []
-    for job in jobs:
-        if job.alone:
-            yield batch
-            yield [job]
-            batch = []
-        else:
-            batch.append(job)
-    yield batch
 
 
 def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch: Sequence[_Job]) -> None:

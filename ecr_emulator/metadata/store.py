@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from ecr_emulator.metadata.backfills import Backfills
+from ecr_emulator.metadata.blobs import Blobs
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
@@ -51,6 +52,7 @@ class Transaction:
         self.images = Images(database)
         self.lifecycle_previews = LifecyclePreviews(database)
         self.tags = Tags(database)
+        self.blobs = Blobs(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
         self.scans = Scans(database)
@@ -96,16 +98,6 @@ class MetadataStore(Protocol):
         """Run a function that may write. Once this returns, what it wrote survives a crash.
 
         An exception of the function undoes all that it wrote, and is raised here.
-        """
-        ...
-
-    async def hold(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a function that only reads metadata while nobody, in any process, can write them.
-
-        All that it sees is committed, and stays true until it returns: no transaction that may still be
-        undone has a part in it.
         """
         ...
 

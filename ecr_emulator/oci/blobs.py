@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ecr_emulator.blobs.base import BlobFile, is_digest
+from ecr_emulator.blobs.base import Blob, BlobFile, is_digest
 from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.oci.context import Context
 from ecr_emulator.oci.errors import OciError
 
 
-def blob_response(blob: BlobFile, digest: str) -> web.StreamResponse:
+def blob_response(blob: Blob, digest: str) -> web.StreamResponse:
     """Return the response with a blob's bytes, or the range of them that is asked for."""
+    if not isinstance(blob, BlobFile):
+        raise NotImplementedError
     return web.FileResponse(
         blob.path,
         chunk_size=1 << 20,

@@ -41,7 +41,9 @@ def connection() -> Iterator[sqlite3.Connection]:
             ).lastrowid
             assert image_id is not None
             for number in range(LAYERS):
-                tx.layers.insert(repository.id, digest(number), 1, NOW if number % 20 == 0 else 0)
+                blob = tx.blobs.get(digest(number), "")
+                blob_id = blob.id if blob else tx.blobs.insert(digest(number), "", f"name {number}", 1)
+                tx.layers.insert(repository.id, digest(number), blob_id, NOW if number % 20 == 0 else 0)
             named = {digest(number): "" for number in range(LAYERS) if number % 10}
             tx.images.add_references(image_id, repository.id, "layer", named)
         yield connection
@@ -93,13 +95,26 @@ def test_only_what_still_is_unused_is_removed(connection: sqlite3.Connection) ->
     assert tx.layers.get(1, digest(LAYERS)) is None
 
 
-def test_a_blob_is_unnamed_once_no_repository_has_it(connection: sqlite3.Connection) -> None:
+def unused(tx: Transaction, before: float | None = None) -> set[int]:
+    """Return the numbers of the blobs that are unused, looked for in pages."""
+    numbers: set[int] = set()
+    last: int | None = 0
+    while last is not None:
+        blobs, last = tx.blobs.scan_unused(last, BATCH, before)
+        numbers |= {int(blob.name.removeprefix("name ")) for blob in blobs}
+    return numbers
+
+
+def test_a_blob_is_unused_once_no_repository_has_it(connection: sqlite3.Connection) -> None:
     tx = Transaction(SqliteDatabase(connection))
-    asked = [digest(number) for number in (0, 1, 10, LAYERS)]
-    assert tx.layers.unnamed(asked) == [digest(LAYERS)]
+    assert unused(tx) == set()
     # And with those of unused layers, which are about to go.
-    assert tx.layers.unnamed(asked, BEFORE) == [digest(10), digest(LAYERS)]
+    assert unused(tx, BEFORE) == set(range(10, LAYERS, 20))
     tx.layers.delete(1, digest(10))
-    assert tx.layers.unnamed(asked) == [digest(LAYERS)]
+    assert unused(tx) == set()
     tx.layers.delete(2, digest(10))
-    assert tx.layers.unnamed(asked) == [digest(10), digest(LAYERS)]
+    assert unused(tx) == {10}
+    ids = [number + 1 for number in (0, 10, LAYERS)]
+    assert [blob.name for blob in tx.blobs.delete_unused(ids)] == ["name 10"]
+    assert tx.blobs.delete_unused(ids) == []
+    assert tx.blobs.known(["name 0", "name 10", "other"]) == {"name 0"}

@@ -63,3 +63,30 @@ def test_lifecycle_policies_that_are_there_become_due(connection, monkeypatch):
     migrate(connection)
     rows = connection.execute("SELECT name, lifecycle_due_at FROM repositories ORDER BY id").fetchall()
     assert rows == [("with", 0.0), ("without", None)]
+
+
+def test_layers_that_are_there_keep_their_blobs_under_the_names_they_had(connection, monkeypatch):
+    with monkeypatch.context() as patch:
+        steps = migrations()[:12]
+        patch.setattr(sqlite, "migrations", lambda: steps)
+        migrate(connection)
+    for name in ("app", "base"):
+        connection.execute(
+            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
+            " scan_on_push, encryption_type)"
+            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256')"
+        )
+    for row in ((1, "sha256:abcd", 5, 1.5), (1, "sha512:ef01", 6, 2.5), (2, "sha256:abcd", 5, 3.5)):
+        connection.execute(
+            "INSERT INTO layers (repository_id, digest, size, touched_at) VALUES (?, ?, ?, ?)", row
+        )
+    migrate(connection)
+    rows = connection.execute(
+        "SELECT repository_id, layers.digest, name, size, touched_at FROM layers"
+        " JOIN blobs ON blobs.id = layers.blob_id ORDER BY repository_id, layers.digest"
+    ).fetchall()
+    assert rows == [
+        (1, "sha256:abcd", "sha256/ab/abcd", 5, 1.5),
+        (1, "sha512:ef01", "sha512/ef/ef01", 6, 2.5),
+        (2, "sha256:abcd", "sha256/ab/abcd", 5, 3.5),
+    ]

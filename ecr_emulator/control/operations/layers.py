@@ -46,7 +46,7 @@ async def upload_layer_part(emulator: Emulator, call: Call, given: Input) -> Out
 
 async def complete_layer_upload(emulator: Emulator, call: Call, given: Input) -> Output:
     """Turn an upload into a layer."""
-    layer = await layers.complete(
+    digest = await layers.complete(
         emulator,
         call,
         given["repositoryName"],
@@ -58,7 +58,7 @@ async def complete_layer_upload(emulator: Emulator, call: Call, given: Input) ->
         "registryId": call.registry.account,
         "repositoryName": given["repositoryName"],
         "uploadId": given["uploadId"],
-        "layerDigest": layer.digest,
+        "layerDigest": digest,
     }
 
 
