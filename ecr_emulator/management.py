@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__, bodies
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core import garbage, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
@@ -192,3 +193,5 @@ async def handle(emulator: Emulator, worker: Worker, request: web.Request) -> we
         return await handler(emulator, request)
     except _BadRequestError as error:
         return web.json_response({"error": str(error)}, status=400)
+    except BlobStoreUnavailableError as error:
+        return web.json_response({"error": f"the blob store fails: {error}"}, status=503)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ecr_emulator import bodies, logs, management
+from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
@@ -233,12 +234,14 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
+    blobs = await _blob_store(settings, folder, durable)
     try:
-        blobs = FilesystemBlobs(folder, durable=durable)
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
     except SchemaTooNewError as error:
+        await blobs.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from None
     except Exception as error:
+        await blobs.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     try:
         emulator = Emulator(
@@ -256,8 +259,29 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         await garbage.discard_abandoned(emulator)
     except Exception as error:
         await metadata.close()
+        await blobs.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
+
+
+async def _blob_store(settings: Settings, folder: Path, durable: bool) -> BlobStore:
+    """Return the blob store that the settings ask for."""
+    if not settings.blobs_url:
+        try:
+            return FilesystemBlobs(folder, durable=durable)
+        except OSError as error:
+            raise StartError(f"can't use the data folder {folder}: {error}") from error
+    try:
+        from ecr_emulator.blobs.bucket import S3Location, S3SetupError
+        from ecr_emulator.blobs.s3 import S3Blobs
+    except ImportError as error:
+        raise StartError(
+            f"blobs_url needs more packages ({error.name}): pip install 'ecr-emulator[scaled]'"
+        ) from None
+    try:
+        return await S3Blobs.connect(S3Location.parse(settings.blobs_url))
+    except S3SetupError as error:
+        raise StartError(f"can't use blobs_url: {error}") from None
 
 
 async def _tls(settings: Settings, folder: Path) -> ServerTls | None:

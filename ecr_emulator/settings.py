@@ -36,6 +36,11 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(4510, "port to listen on; 0 takes a free one")
     data_dir: str = _setting("./data", f"folder that keeps all state; {MEMORY} for a throw-away server")
+    blobs_url: str = _setting(
+        "",
+        "where the bytes of layers are, if not in DATA_DIR: s3://BUCKET/PREFIX?endpoint=URL&region=REGION; "
+        "redirect=off if clients can't reach S3 themselves",
+    )
     account_id: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers who name none")
     public_endpoint: str = _setting(

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from ecr_emulator import bodies
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.control import model, operations
 from ecr_emulator.control.access import accesses_of
 from ecr_emulator.core import errors
@@ -55,6 +56,9 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         encoded = model.encode_output(operation, output)
     except errors.EcrError as error:
         return _error_response(error, request_id)
+    except BlobStoreUnavailableError as error:
+        _logger.warning("the blob store fails: %s", error, extra={"request_id": request_id, "target": target})
+        return _error_response(errors.ServerException("The blob store does not answer"), request_id)
     except ConnectionError:
         raise
     except Exception:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core.authorization import Guard
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError
@@ -57,6 +58,11 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         response = error_response(error)
     except (EcrError, UpstreamError) as error:
         response = error_response(translate(error))
+    except BlobStoreUnavailableError as error:
+        _logger.warning("the blob store fails: %s", error, extra={"request_id": request[REQUEST_ID]})
+        response = error_response(
+            OciError(503, "UNAVAILABLE", "The blob store does not answer", {"Retry-After": "1"})
+        )
     except ConnectionError:
         raise
     except Exception:

@@ -24,10 +24,11 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 from moto.server import ThreadedMotoServer
 
-from ecr_emulator.blobs import reading, s3
+from ecr_emulator.blobs import bucket, pieces, reading, s3
 from ecr_emulator.blobs.base import BlobStore, Published
+from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
-from ecr_emulator.blobs.s3 import S3Blobs, S3Location
+from ecr_emulator.blobs.s3 import S3Blobs
 from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
 
 VERSITYGW = ROOT / "build" / "bin" / "versitygw"
@@ -127,12 +128,23 @@ def credentials(monkeypatch: pytest.MonkeyPatch, sdk: AioSession) -> None:
     """The credentials that the S3 services take, in the environment."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3, "get_session", lambda: sdk)
+    monkeypatch.setattr(bucket, "get_session", lambda: sdk)
+
+
+@pytest.fixture
+def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of bytes in place of MiB, but in services that insist on these."""
+    if "versitygw" in request.node.name:
+        return
+    monkeypatch.setattr(pieces, "MIN_PART", 300)
+    monkeypatch.setattr(pieces, "MAX_COPY", 2000)
+    monkeypatch.setattr(s3, "PART_SIZE", 700)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 300)
 
 
 @contextlib.asynccontextmanager
-async def s3_store(url: str, **options: Any) -> AsyncIterator[S3Blobs]:
-    store = await S3Blobs.connect(S3Location.parse(url), **options)
+async def s3_store(url: str) -> AsyncIterator[S3Blobs]:
+    store = await S3Blobs.connect(S3Location.parse(url))
     try:
         yield store
     finally:
@@ -200,5 +212,5 @@ async def content(store: BlobStore, name: str) -> bytes | None:
     return read
 
 
-async def all_names(store: BlobStore, idle: float = 0.0) -> list[str]:
-    return sorted([name async for names in store.names(idle) for name in names])
+async def all_names(store: BlobStore) -> list[str]:
+    return sorted([name async for names in store.names() for name in names])

@@ -192,28 +192,10 @@ async def test_an_upload_that_is_discarded_is_gone(
     assert await content(store, kept.name) == b"bytes"
 
 
-async def test_blobs_that_were_just_published_are_not_idle(store: BlobStore, upload_id: str) -> None:
-    await append(store, upload_id, 0, b"bytes")
-    published = await publish(store, upload_id, 5, digest_of(b"bytes"))
-    assert await all_names(store) == [published.name]
-    assert await all_names(store, idle=3600) == []
-
-
 async def test_a_blob_that_is_not_there_is_none(store: BlobStore) -> None:
     name = f"sha256/ab/ab{'0' * 62}.0123456789abcdef"
     assert await store.open(name) is None
     assert await store.remove(name) is None
-
-
-@pytest.fixture
-def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of bytes in place of MiB, but in services that insist on these."""
-    if "versitygw" in request.node.name:
-        return
-    monkeypatch.setattr(pieces, "MIN_PART", 300)
-    monkeypatch.setattr(pieces, "MAX_COPY", 2000)
-    monkeypatch.setattr(s3, "PART_SIZE", 700)
-    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 300)
 
 
 def interesting_sizes() -> list[int]:
