@@ -6,7 +6,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-large test-clients test-conformance newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance test-s3 newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,10 @@ test-clients: $(DEV) ## Docker, containerd, podman, Helm, cosign and others agai
 test-conformance: $(DEV) ## the OCI distribution specification's suite (needs Go, or installs it as root)
 	scripts/install_conformance.sh
 	$(BIN)/pytest tests/conformance
+
+test-s3: $(DEV) ## the blob stores' tests on a real S3 service, versitygw (needs Go, or installs it as root)
+	scripts/install_s3.sh
+	ECR_EMULATOR_TEST_S3=versitygw $(BIN)/pytest tests/blobs
 
 newcomer: ## the README's two commands in an empty folder, as someone new to the project runs them
 	scripts/newcomer.sh

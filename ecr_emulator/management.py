@@ -179,6 +179,15 @@ async def run(worker: Worker, request: web.Request) -> web.Response:
 
 async def handle(emulator: Emulator, worker: Worker, request: web.Request) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
+    try:
+        return await _answer(emulator, worker, request)
+    except _BadRequestError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except BlobStoreUnavailableError as error:
+        return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
+
+
+async def _answer(emulator: Emulator, worker: Worker, request: web.Request) -> web.Response:
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
     handlers = _HANDLERS.get(request.path.removeprefix(PATH_PREFIX))
@@ -189,9 +198,4 @@ async def handle(emulator: Emulator, worker: Worker, request: web.Request) -> we
         return web.json_response(
             {"error": "method not allowed"}, status=405, headers={"Allow": ", ".join(handlers)}
         )
-    try:
-        return await handler(emulator, request)
-    except _BadRequestError as error:
-        return web.json_response({"error": str(error)}, status=400)
-    except BlobStoreUnavailableError as error:
-        return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
+    return await handler(emulator, request)

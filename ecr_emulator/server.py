@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ecr_emulator import bodies, logs, management
-from ecr_emulator.blobs.base import BlobStore
-from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.blobs.base import BlobSetupError
+from ecr_emulator.blobs.selection import open_blobs
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.core import garbage, quotas
@@ -234,7 +234,10 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
-    blobs = await _blob_store(settings, folder, durable)
+    try:
+        blobs = await open_blobs(settings, folder, durable=durable)
+    except BlobSetupError as error:
+        raise StartError(str(error)) from error
     try:
         metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
     except SchemaTooNewError as error:
@@ -262,26 +265,6 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         await blobs.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
-
-
-async def _blob_store(settings: Settings, folder: Path, durable: bool) -> BlobStore:
-    """Return the blob store that the settings ask for."""
-    if not settings.blobs_url:
-        try:
-            return FilesystemBlobs(folder, durable=durable)
-        except OSError as error:
-            raise StartError(f"can't use the data folder {folder}: {error}") from error
-    try:
-        from ecr_emulator.blobs.bucket import S3Location, S3SetupError
-        from ecr_emulator.blobs.s3 import S3Blobs
-    except ImportError as error:
-        raise StartError(
-            f"blobs_url needs more packages ({error.name}): pip install 'ecr-emulator[scaled]'"
-        ) from None
-    try:
-        return await S3Blobs.connect(S3Location.parse(settings.blobs_url))
-    except S3SetupError as error:
-        raise StartError(f"can't use blobs_url: {error}") from None
 
 
 async def _tls(settings: Settings, folder: Path) -> ServerTls | None:

@@ -35,6 +35,10 @@ class UploadBusyError(Exception):
     """Another request is writing to this upload."""
 
 
+class BlobSetupError(RuntimeError):
+    """The blob store can't be had; the message tells a person why."""
+
+
 class BlobStoreUnavailableError(Exception):
     """The store fails, or does not answer, now: whoever asks again later may be served."""
 

@@ -21,7 +21,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ecr_emulator.blobs.base import BlobStoreUnavailableError
+from ecr_emulator.blobs.base import BlobSetupError, BlobStoreUnavailableError
 
 # Parts that are on their way at a time, of all requests.
 PARTS_AT_ONCE = 8
@@ -47,10 +47,6 @@ _MISSING = {"404", "NotFound", "NoSuchKey", "NoSuchUpload"}
 _CONFLICT = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
-class S3SetupError(Exception):
-    """The bucket can't be used as it is; the message tells a person why."""
-
-
 class MissingError(BlobStoreUnavailableError):
     """What a request to S3 is about is not there."""
 
@@ -74,15 +70,15 @@ class S3Location:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the location that a text names. Raises S3SetupError for one that is none."""
+        """Return the location that a text names. Raises BlobSetupError for one that is none."""
         url = urlsplit(text)
         options = dict(parse_qsl(url.query, keep_blank_values=True))
         if url.scheme != "s3" or not url.netloc or url.fragment:
-            raise S3SetupError(f"it must have the form s3://BUCKET/PREFIX, not {text!r}")
+            raise BlobSetupError(f"it must have the form s3://BUCKET/PREFIX, not {text!r}")
         if unknown := sorted(options.keys() - {"endpoint", "region", "redirect"}):
-            raise S3SetupError(f"it has options that there are not: {', '.join(unknown)}")
+            raise BlobSetupError(f"it has options that there are not: {', '.join(unknown)}")
         if options.get("redirect", "on") not in ("on", "off"):
-            raise S3SetupError(f"redirect must be on or off, not {options['redirect']!r}")
+            raise BlobSetupError(f"redirect must be on or off, not {options['redirect']!r}")
         prefix = url.path.strip("/")
         return cls(
             bucket=url.netloc,
@@ -129,7 +125,7 @@ class Bucket:
     async def connect(cls, location: S3Location) -> Self:
         """Connect to a bucket, with credentials from where all AWS SDKs find them.
 
-        Raises S3SetupError for one that can't be written to, on conditions: by these servers keep out of
+        Raises BlobSetupError for one that can't be written to, on conditions: by these servers keep out of
         each other's way.
         """
         config = AioConfig(
@@ -156,7 +152,7 @@ class Bucket:
         except BaseException as error:
             await connections.aclose()
             if isinstance(error, BotoCoreError | ValueError | BlobStoreUnavailableError):
-                raise S3SetupError(str(error)) from error
+                raise BlobSetupError(str(error)) from error
             raise
         return bucket
 
@@ -166,7 +162,7 @@ class Bucket:
         try:
             with contextlib.suppress(ConflictError):
                 await self.put(key, b"", IfNoneMatch="*")
-                raise S3SetupError("the service ignores the conditions of writes (If-None-Match)")
+                raise BlobSetupError("the service ignores the conditions of writes (If-None-Match)")
         finally:
             await self.delete([key])
 

@@ -64,7 +64,7 @@ class S3Blobs:
 
     @classmethod
     async def connect(cls, location: S3Location) -> Self:
-        """Open the store. Raises S3SetupError for a bucket that can't be used."""
+        """Open the store. Raises BlobSetupError for a bucket that can't be used."""
         return cls(await Bucket.connect(location), location)
 
     async def close(self) -> None:

@@ -29,6 +29,7 @@ from ecr_emulator.blobs.base import BlobStore, Published
 from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.blobs.s3 import S3Blobs
+from tests.blobs.faulty import FaultyS3
 from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
 
 VERSITYGW = ROOT / "build" / "bin" / "versitygw"
@@ -59,7 +60,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0, verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
@@ -140,6 +141,25 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pieces, "MAX_COPY", 2000)
     monkeypatch.setattr(s3, "PART_SIZE", 700)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 300)
+
+
+@pytest.fixture
+def faulty(s3_url: str, runner: asyncio.Runner) -> Iterator[FaultyS3]:
+    """The S3 service behind a proxy that can be told to fail."""
+    location = S3Location.parse(s3_url)
+    assert location.endpoint is not None
+    context = FaultyS3(location.endpoint).running()
+    yield runner.run(context.__aenter__())
+    runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that tries again at once, and waits for no answer for long."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr(bucket, "READ_PAUSE", 0)
+    monkeypatch.setattr(bucket, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(bucket, "CLEAN_UP_TIMEOUT", 0.2)
 
 
 @contextlib.asynccontextmanager

@@ -38,6 +38,10 @@ class FaultyS3:
         """Fail the next few requests, or all, of which all words are in ``METHOD KEY?QUERY``."""
         self._rules.append(_Rule(fault, times, words))
 
+    def behind(self, url: str) -> str:
+        """Return where a blob store is, as seen through this proxy."""
+        return url.replace(self._endpoint, self.url)
+
     def heal(self) -> None:
         self._rules = []
 

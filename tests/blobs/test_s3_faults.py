@@ -11,15 +11,16 @@ import pytest
 
 from ecr_emulator.blobs import bucket, leases, s3
 from ecr_emulator.blobs.base import (
+    BlobSetupError,
     BlobStoreUnavailableError,
     BlobStream,
     Published,
     UploadBusyError,
     digest_of,
 )
-from ecr_emulator.blobs.bucket import S3Location, S3SetupError
+from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.blobs.s3 import S3Blobs
-from tests.blobs.conftest import all_names, append, content, give, publish, s3_store
+from tests.blobs.conftest import BUCKET, all_names, append, content, give, publish, s3_store
 from tests.blobs.faulty import Fault, FaultyS3
 
 # What comes after an append of several parts, and has to be read to be part of a blob.
@@ -27,32 +28,15 @@ SMALL = b"small"
 
 
 @pytest.fixture
-def faulty(s3_url: str, runner: asyncio.Runner) -> Iterator[FaultyS3]:
-    """The S3 service behind a proxy that can be told to fail."""
-    location = S3Location.parse(s3_url)
-    assert location.endpoint is not None
-    context = FaultyS3(location.endpoint).running()
-    yield runner.run(context.__aenter__())
-    runner.run(context.__aexit__(None, None, None))
-
-
-@pytest.fixture
 def store(
     s3_url: str,
     faulty: FaultyS3,
     small_parts: None,
+    no_patience: None,
     runner: asyncio.Runner,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[S3Blobs]:
     """A store without a blob, in a service that can be told to fail."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr(bucket, "READ_PAUSE", 0)
-    monkeypatch.setattr(bucket, "ANSWER_TIMEOUT", 0.3)
-    monkeypatch.setattr(bucket, "CLEAN_UP_TIMEOUT", 0.2)
-    location = S3Location.parse(s3_url)
-    context: AbstractAsyncContextManager[S3Blobs] = s3_store(
-        f"s3://{location.bucket}/{location.prefix}?endpoint={faulty.url}&region=us-east-1"
-    )
+    context: AbstractAsyncContextManager[S3Blobs] = s3_store(faulty.behind(s3_url))
     yield runner.run(context.__aenter__())
     faulty.heal()
     runner.run(context.__aexit__(None, None, None))
@@ -185,15 +169,14 @@ async def test_bytes_of_another_at_the_same_place_never_get_into_a_blob(
 
 async def test_a_service_that_ignores_conditions_is_refused(faulty: FaultyS3, s3_url: str) -> None:
     faulty.fail("ignore conditions")
-    location = S3Location.parse(s3_url)
-    with pytest.raises(S3SetupError, match="If-None-Match"):
-        async with s3_store(f"s3://{location.bucket}?endpoint={faulty.url}&region=us-east-1"):
+    with pytest.raises(BlobSetupError, match="If-None-Match"):
+        async with s3_store(faulty.behind(s3_url)):
             pass
 
 
-async def test_a_bucket_that_is_not_there_is_refused(faulty: FaultyS3, s3_url: str) -> None:
-    with pytest.raises(S3SetupError, match="NoSuchBucket"):
-        async with s3_store(f"s3://no-such-bucket?endpoint={faulty.url}&region=us-east-1"):
+async def test_a_bucket_that_is_not_there_is_refused(runner: asyncio.Runner, s3_url: str) -> None:
+    with pytest.raises(BlobSetupError, match="NoSuchBucket"):
+        async with s3_store(s3_url.replace(BUCKET, "no-such-bucket")):
             pass
 
 
@@ -207,7 +190,7 @@ async def test_a_bucket_that_is_not_there_is_refused(faulty: FaultyS3, s3_url: s
     ],
 )
 def test_a_location_that_is_none_is_refused(text: str, message: str) -> None:
-    with pytest.raises(S3SetupError, match=message):
+    with pytest.raises(BlobSetupError, match=message):
         S3Location.parse(text)
 
 
