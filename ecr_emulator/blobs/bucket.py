@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import io
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -109,6 +109,14 @@ class Fetched:
     content: bytes
     etag: str
     age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an object that comes in, which no other follows where it ``is_last``."""
+
+    content: bytes
+    is_last: bool
 
 
 class Bucket:
@@ -216,9 +224,9 @@ class Bucket:
     async def put(self, key: str, content: bytes, **condition: str) -> str:
         """Write an object at once, and return its ETag. Raises ConflictError for an unmet condition."""
         checksum = await asyncio.to_thread(_checksum_of, content)
-        answer = await self.call(
-            "put_object", Key=key, Body=io.BytesIO(content), ChecksumSHA256=checksum, **condition
-        )
+        # Closed, it lets go of the bytes, which the SDK does only when cycles are collected.
+        with io.BytesIO(content) as body:
+            answer = await self.call("put_object", Key=key, Body=body, ChecksumSHA256=checksum, **condition)
         etag: str = answer["ETag"]
         return etag
 
@@ -232,32 +240,37 @@ class Bucket:
         """Make an object of another within S3, at once."""
         await self.call("copy_object", Key=key, CopySource={"Bucket": self.name, "Key": source})
 
-    async def write(self, key: str, buffers: AsyncIterator[bytes]) -> int:
-        """Write an object, a part for each buffer, which is there when all of it is; return its size.
+    async def write(self, key: str, parts: AsyncIterable[Part]) -> int:
+        """Write an object that is there when all of its parts are, and return its size.
 
-        Without any bytes there is no object.
+        Without any there is no object.
         """
-        first, second = await anext(buffers, b""), await anext(buffers, b"")
-        if not second:
-            if first:
-                await self.put(key, first)
-            return len(first)
-        size = len(first) + len(second)
+        coming = aiter(parts)
+        first = await anext(coming, None)
+        if first is None:
+            return 0
+        if first.is_last:
+            await self.put(key, first.content)
+            return len(first.content)
+        size = len(first.content)
         async with self.multipart(key) as multipart:
-            await multipart.send(first)
-            await multipart.send(second)
-            del first, second
-            async for buffer in buffers:
-                size += len(buffer)
-                await multipart.send(buffer)
+            await multipart.send(first.content)
+            del first
+            async for part in coming:
+                size += len(part.content)
+                await multipart.send(part.content)
             await multipart.complete(size)
         return size
 
     @contextlib.asynccontextmanager
-    async def multipart(self, key: str) -> AsyncIterator[Multipart]:
-        """Begin an object of parts, which are removed where the block raises."""
-        created = await self.call("create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256")
-        multipart = Multipart(self, key, created["UploadId"])
+    async def multipart(self, key: str, *, copies: bool = False) -> AsyncIterator[Multipart]:
+        """Begin an object of parts, which are removed where the block raises.
+
+        With ``copies`` some of them may be copied; not all services tell the checksums of these.
+        """
+        algorithm = {} if copies else {"ChecksumAlgorithm": "SHA256"}
+        created = await self.call("create_multipart_upload", Key=key, **algorithm)
+        multipart = Multipart(self, key, created["UploadId"], copies)
         try:
             yield multipart
         except BaseException:
@@ -315,7 +328,8 @@ class Bucket:
 class Multipart:
     """An object of parts, of which a few are sent or copied at a time."""
 
-    def __init__(self, bucket: Bucket, key: str, multipart_id: str) -> None:
+    def __init__(self, bucket: Bucket, key: str, multipart_id: str, copies: bool) -> None:
+        self._copies = copies
         self._bucket = bucket
         self._key = key
         self._id = multipart_id
@@ -348,16 +362,18 @@ class Multipart:
         self._tasks.append(task)
 
     async def _send(self, content: bytes, number: int) -> dict[str, Any]:
-        checksum = await asyncio.to_thread(_checksum_of, content)
-        answer = await self._bucket.call(
-            "upload_part",
-            Key=self._key,
-            UploadId=self._id,
-            PartNumber=number,
-            Body=io.BytesIO(content),
-            ChecksumSHA256=checksum,
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+        checksum = await asyncio.to_thread(_checksum_of, content, "md5" if self._copies else "sha256")
+        with io.BytesIO(content) as body:
+            answer = await self._bucket.call(
+                "upload_part",
+                Key=self._key,
+                UploadId=self._id,
+                PartNumber=number,
+                Body=body,
+                **{"ContentMD5" if self._copies else "ChecksumSHA256": checksum},
+            )
+        kept = {} if self._copies else {"ChecksumSHA256": checksum}
+        return {"PartNumber": number, "ETag": answer["ETag"], **kept}
 
     async def _send_all(self, chunks: AsyncIterator[bytes], number: int) -> dict[str, Any]:
         return await self._send(b"".join([chunk async for chunk in chunks]), number)
@@ -371,9 +387,7 @@ class Multipart:
             CopySource={"Bucket": self._bucket.name, "Key": source},
             **({"CopySourceRange": f"bytes={span[0]}-{span[1] - 1}"} if span else {}),
         )
-        copied = answer["CopyPartResult"]
-        kept = {name: copied[name] for name in ("ETag", "ChecksumSHA256") if name in copied}
-        return {"PartNumber": number, **kept}
+        return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     async def complete(self, size: int) -> None:
         """Make the object of the parts, once all are there."""
@@ -431,8 +445,8 @@ async def _read(body: Any) -> bytes:
     return chunk
 
 
-def _checksum_of(content: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(content).digest()).decode()
+def _checksum_of(content: bytes, algorithm: str = "sha256") -> str:
+    return base64.b64encode(hashlib.new(algorithm, content, usedforsecurity=False).digest()).decode()
 
 
 def _now(answer: dict[str, Any]) -> datetime:

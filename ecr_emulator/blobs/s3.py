@@ -26,7 +26,7 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     new_name,
 )
-from ecr_emulator.blobs.bucket import Bucket, MissingError, S3Location, clean_up
+from ecr_emulator.blobs.bucket import Bucket, MissingError, Part, S3Location, clean_up
 from ecr_emulator.blobs.leases import Lease
 from ecr_emulator.blobs.pieces import Piece, Slice
 
@@ -166,7 +166,7 @@ class S3Blobs:
             elif size < pieces.MIN_PART:
                 await self.bucket.put(key, b"".join([chunk async for chunk in self.read_slices(slices)]))
             else:
-                async with self.bucket.multipart(key) as multipart:
+                async with self.bucket.multipart(key, copies=True) as multipart:
                     for part in divided:
                         if len(part) > 1 or part[0].size < pieces.MIN_PART:
                             await multipart.send_all(self.read_slices(part))
@@ -197,7 +197,7 @@ class S3Upload:
         key = f"{self._folder}{offset:012}-{secrets.token_hex(8)}"
         self._written.append(key)
         try:
-            size = await self._store.bucket.write(key, _hashing(sha256, _buffers(chunks)))
+            size = await self._store.bucket.write(key, _hashing(sha256, _parts(chunks)))
         except MissingError:
             raise UploadMissingError from None
         # Whoever holds it now may have gone on from the same byte.
@@ -238,32 +238,32 @@ class S3Upload:
 
     async def _read(self, algorithm: str, slices: Sequence[Slice]) -> Any:
         hasher = hashlib.new(algorithm)
-        async for buffer in _buffers(self._store.read_slices(slices)):
-            await asyncio.to_thread(hasher.update, buffer)
+        async for part in _parts(self._store.read_slices(slices)):
+            await asyncio.to_thread(hasher.update, part.content)
         return hasher
 
 
-async def _buffers(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Join small chunks to buffers of at least PART_SIZE."""
-    buffer: list[bytes] = []
+async def _parts(chunks: AsyncIterable[bytes]) -> AsyncIterator[Part]:
+    """Join small chunks to parts of at least PART_SIZE, but for the last."""
+    held: list[bytes] = []
     size = 0
     async for chunk in chunks:
-        buffer.append(chunk)
+        if size >= PART_SIZE and chunk:
+            yield Part(b"".join(held), is_last=False)
+            held, size = [], 0
+        held.append(chunk)
         size += len(chunk)
-        if size >= PART_SIZE:
-            yield b"".join(buffer)
-            buffer, size = [], 0
     if size:
-        yield b"".join(buffer)
+        yield Part(b"".join(held), is_last=True)
 
 
-async def _hashing(hasher: Any, buffers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Hand buffers on, each hashed in a thread while the next comes in."""
+async def _hashing(hasher: Any, parts: AsyncIterable[Part]) -> AsyncIterator[Part]:
+    """Hand parts on, each hashed in a thread while the next comes in."""
     hashing: asyncio.Future[None] | None = None
-    async for buffer in buffers:
+    async for part in parts:
         if hashing is not None:
             await hashing
-        hashing = asyncio.ensure_future(asyncio.to_thread(hasher.update, buffer))
-        yield buffer
+        hashing = asyncio.ensure_future(asyncio.to_thread(hasher.update, part.content))
+        yield part
     if hashing is not None:
         await hashing

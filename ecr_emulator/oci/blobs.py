@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from ecr_emulator.blobs.base import Blob, BlobFile, BlobStoreUnavailableError, BlobStream, is_digest
 from ecr_emulator.core import errors, layers, pulls
@@ -32,9 +34,8 @@ async def blob_response(request: web.Request, blob: Blob, digest: str) -> web.St
 
 
 async def _streamed(request: web.Request, blob: BlobStream, headers: dict[str, str]) -> web.StreamResponse:
-    """Send a blob, or the range of it that is asked for, as it comes from the store."""
-    response = web.StreamResponse(headers=headers)
-    start, stop = 0, blob.size
+    """Return the response that gives a blob, or the range of it that is asked for, as the store gives it."""
+    start, stop, status = 0, blob.size, 200
     if "Range" in request.headers and request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
         try:
             start, stop, _ = request.http_range.indices(blob.size)
@@ -42,27 +43,41 @@ async def _streamed(request: web.Request, blob: BlobStream, headers: dict[str, s
             start = stop
         if start >= stop:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{blob.size}"})
-        response.set_status(206)
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
-    response.content_length = stop - start
-    if request.method == "HEAD":
-        return response
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
     chunks = blob.read(start, stop)
-    # The store may fail before anything has been said.
-    chunk = await anext(chunks, b"")
-    await response.prepare(request)
-    await response.write(chunk)
-    try:
-        async for chunk in chunks:
-            await response.write(chunk)
-    except BlobStoreUnavailableError as error:
-        # The client was told of more bytes, and has to see that they don't come.
-        _logger.warning("a blob breaks off: %s", error, extra={"request_id": request[REQUEST_ID]})
-        if request.transport is not None:
-            request.transport.abort()
-            await asyncio.sleep(0)
-        raise ConnectionAbortedError from error
+    # Before a word is said: the store may fail.
+    first = await anext(chunks, b"") if request.method != "HEAD" else b""
+    response = _StreamedResponse(first, chunks, status=status, headers=headers)
+    response.content_length = stop - start
     return response
+
+
+class _StreamedResponse(web.StreamResponse):
+    """A response whose body comes from a blob store, when its headers are complete."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes], **members: Any) -> None:
+        super().__init__(**members)
+        self._first = first
+        self._rest = rest
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        writer = await super().prepare(request)
+        if request.method != "HEAD":
+            await self._send(request)
+        return writer
+
+    async def _send(self, request: web.BaseRequest) -> None:
+        try:
+            await self.write(self._first)
+            async for chunk in self._rest:
+                await self.write(chunk)
+        except BlobStoreUnavailableError as error:
+            # The client was told of more bytes, and has to see that they don't come.
+            _logger.warning("a blob breaks off: %s", error, extra={"request_id": request[REQUEST_ID]})
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError from error
 
 
 def checked_digest(digest: str) -> str:
