@@ -259,6 +259,7 @@ class Bucket:
             async for part in coming:
                 size += len(part.content)
                 await multipart.send(part.content)
+                del part
             await multipart.complete(size)
         return size
 

@@ -249,8 +249,9 @@ async def _parts(chunks: AsyncIterable[bytes]) -> AsyncIterator[Part]:
     size = 0
     async for chunk in chunks:
         if size >= PART_SIZE and chunk:
-            yield Part(b"".join(held), is_last=False)
-            held, size = [], 0
+            held, size = [b"".join(held)], 0
+            # Not kept while the next one comes in.
+            yield Part(held.pop(), is_last=False)
         held.append(chunk)
         size += len(chunk)
     if size:
@@ -265,5 +266,6 @@ async def _hashing(hasher: Any, parts: AsyncIterable[Part]) -> AsyncIterator[Par
             await hashing
         hashing = asyncio.ensure_future(asyncio.to_thread(hasher.update, part.content))
         yield part
+        del part
     if hashing is not None:
         await hashing

@@ -134,8 +134,10 @@ def credentials(monkeypatch: pytest.MonkeyPatch, sdk: AioSession) -> None:
 
 @pytest.fixture
 def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of bytes in place of MiB, but in services that insist on these."""
+    """Parts of bytes in place of MiB, or in services that insist on these no larger ones than need be."""
     if "versitygw" in request.node.name:
+        monkeypatch.setattr(pieces, "MAX_COPY", 2 * pieces.MIN_PART)
+        monkeypatch.setattr(s3, "PART_SIZE", pieces.MIN_PART)
         return
     monkeypatch.setattr(pieces, "MIN_PART", 300)
     monkeypatch.setattr(pieces, "MAX_COPY", 2000)
