@@ -12,7 +12,9 @@ from typing import Literal
 import aiohttp
 from aiohttp import web
 
-Fault = Literal["error", "slow down", "hang", "lose the answer", "cut the answer", "ignore conditions"]
+Fault = Literal[
+    "error", "slow down", "no upload", "hang", "lose the answer", "cut the answer", "ignore conditions"
+]
 
 _ERROR = "<Error><Code>{}</Code><Message>as a test wants it</Message></Error>"
 
@@ -81,6 +83,8 @@ class FaultyS3:
             return web.Response(status=500, text=_ERROR.format("InternalError"))
         if fault == "slow down":
             return web.Response(status=503, text=_ERROR.format("SlowDown"))
+        if fault == "no upload":
+            return web.Response(status=404, text=_ERROR.format("NoSuchUpload"))
         if fault == "hang":
             await self._ending.wait()
             return self._break_off(request)

@@ -16,6 +16,7 @@ from ecr_emulator.blobs.base import (
     BlobStream,
     Published,
     UploadBusyError,
+    UploadMissingError,
     digest_of,
 )
 from ecr_emulator.blobs.bucket import S3Location
@@ -115,6 +116,25 @@ async def test_a_push_does_not_notice_that_s3_fails_once(
     assert faulty.failures == len(STEPS)
     assert set(await all_names(store)) == {published.name}
     assert digest_of(await content(store, published.name) or b"") == published.digest
+
+
+async def test_a_service_that_has_forgotten_what_it_completed_is_understood(
+    store: S3Blobs, faulty: FaultyS3, upload_id: str
+) -> None:
+    for step in ("complete a piece", "complete a blob"):
+        faulty.fail("lose the answer", 1, *STEPS[step])
+        faulty.fail("no upload", 1, *STEPS[step])
+    published = await push(store, upload_id, [])
+    assert faulty.failures == 4
+    assert digest_of(await content(store, published.name) or b"") == published.digest
+
+
+async def test_an_upload_that_is_discarded_meanwhile_is_missed(
+    store: S3Blobs, faulty: FaultyS3, upload_id: str
+) -> None:
+    faulty.fail("no upload", None, *STEPS["complete a piece"])
+    with pytest.raises(UploadMissingError):
+        await push(store, upload_id, [])
 
 
 async def test_a_blob_that_breaks_off_is_read_on(store: S3Blobs, faulty: FaultyS3, upload_id: str) -> None:
