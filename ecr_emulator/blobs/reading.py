@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import IO
 
 from ecr_emulator.blobs.base import Blob, BlobFile
 
@@ -34,8 +35,16 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
     if isinstance(blob, BlobFile):
         yield blob.path
         return
-    with tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-") as copy:
+    copy = await asyncio.to_thread(_new_file)
+    try:
         async for chunk in chunks(blob):
             await asyncio.to_thread(copy.write, chunk)
         await asyncio.to_thread(copy.flush)
         yield Path(copy.name)
+    finally:
+        await asyncio.to_thread(copy.close)
+
+
+def _new_file() -> IO[bytes]:
+    """Return a file that is gone when it is closed."""
+    return tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-")
