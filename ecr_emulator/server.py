@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ecr_emulator import bodies, logs, management
-from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator.blobs.base import BlobSetupError
+from ecr_emulator.blobs.selection import open_blobs
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.core import garbage, quotas, shared
@@ -286,12 +287,15 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
     try:
-        blobs = FilesystemBlobs(folder, durable=durable)
+        blobs = await open_blobs(settings, folder, durable=durable)
+    except BlobSetupError as error:
+        raise StartError(str(error)) from error
     except Exception as error:
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     try:
         metadata, locks = open_metadata(settings, folder, durable=durable)
     except MetadataSetupError as error:
+        await blobs.close()
         raise StartError(str(error)) from error
     try:
         clock, seals = await shared.load(metadata, offset, joins=bool(settings.metadata_url))
@@ -316,6 +320,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except Exception as error:
         await locks.close()
         await metadata.close()
+        await blobs.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
 

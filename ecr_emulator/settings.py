@@ -41,6 +41,11 @@ class Settings:
         "PostgreSQL database that keeps the metadata instead, for several servers: postgresql://…; as a "
         "variable where it has a password",
     )
+    blobs_url: str = _setting(
+        "",
+        "where the bytes of layers are, if not in DATA_DIR: s3://BUCKET/PREFIX?endpoint=URL&region=REGION; "
+        "redirect=off if clients can't reach S3 themselves",
+    )
     account_id: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers who name none")
     public_endpoint: str = _setting(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core import downloads, errors, layers
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.seals import InvalidSealError
 from ecr_emulator.identity.requests import new_call
+from ecr_emulator.logs import REQUEST_ID
 from ecr_emulator.oci.blobs import blob_response
+
+_logger = logging.getLogger(__name__)
 
 
 async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse:
@@ -28,6 +34,9 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         return _refusal(403, "AccessDenied", error.message)
     except errors.EcrError as error:
         return _refusal(404, "NoSuchKey", error.message)
+    except BlobStoreUnavailableError as error:
+        _logger.warning("the blob store fails: %s", error, extra={"request_id": request[REQUEST_ID]})
+        return _refusal(503, "SlowDown", "Please reduce your request rate.")
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:
