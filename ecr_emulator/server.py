@@ -21,20 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ecr_emulator import bodies, logs, management
-from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator import bodies, logs, management, stores
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
-from ecr_emulator.core import garbage, quotas
+from ecr_emulator.core import garbage, quotas, seeding
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
-from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.emulator import Emulator, StoresError
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines.upstreams import HttpUpstreams
 from ecr_emulator.engines.worker import Worker
 from ecr_emulator.identity import credentials, sigv4
-from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
 from ecr_emulator.scanners.base import ScannerSetupError
@@ -88,6 +86,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             shutdown_timeout=LAST_TIMEOUT,
         )
         try:
+            await _seed(emulator)
             await runner.setup()
             port = await _listen(runner, settings, tls.context if tls else None)
             _warn_of_strangers(runner, settings)
@@ -205,8 +204,6 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
 
 
 async def _open(settings: Settings, folder: Path) -> Emulator:
-    # A throw-away server has nothing to lose in a crash of the machine.
-    durable = settings.data_dir != MEMORY
     try:
         start = parse_time(settings.clock) if settings.clock else None
     except ValueError:
@@ -234,12 +231,9 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
     try:
-        blobs = FilesystemBlobs(folder, durable=durable)
-        metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
-    except SchemaTooNewError as error:
-        raise StartError(f"can't use the data folder {folder}: {error}") from None
-    except Exception as error:
-        raise StartError(f"can't use the data folder {folder}: {error}") from error
+        metadata, blobs = stores.open_in(folder, settings)
+    except StoresError as error:
+        raise StartError(str(error)) from error
     try:
         emulator = Emulator(
             settings=settings,
@@ -258,6 +252,15 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         await metadata.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
+
+
+async def _seed(emulator: Emulator) -> None:
+    """Bring the stores to what the setting describes."""
+    if emulator.settings.seed:
+        try:
+            await seeding.seed_from(emulator, Path(emulator.settings.seed))
+        except StoresError as error:
+            raise StartError(str(error)) from None
 
 
 async def _tls(settings: Settings, folder: Path) -> ServerTls | None:

@@ -102,6 +102,7 @@ class Settings:
     scan_findings: str = _setting("", "JSON file with what scans of certain images are to find")
     scan_timeout: int = _setting(300, "seconds that a scan may take")
     scan_max_size: int = _setting(8192, "MiB of an image, decompressed, up to which it is scanned")
+    seed: str = _setting("", "TOML or JSON file with what there is to be when the server starts")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
     log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))

@@ -9,7 +9,7 @@ from ecr_emulator.blobs.base import BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
-from ecr_emulator.core.quotas import Quotas
+from ecr_emulator.core.quotas import Quotas, UnknownQuotaError, changed
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -18,14 +18,32 @@ from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
 
 
+class StoresError(Exception):
+    """Work on the stores can't be done; the message tells a person why."""
+
+
 @dataclass(slots=True)
-class Emulator:
-    """One server's parts, given to every operation."""
+class Stores:
+    """The stores with their settings and a clock: what work on registries needs that is no request's."""
 
     settings: Settings
     metadata: MetadataStore
     blobs: BlobStore
     clock: Clock
+
+
+def limits_of(stores: Stores) -> Quotas:
+    """Return the quotas that the settings give to a registry. Raises StoresError."""
+    try:
+        return changed(stores.settings.quotas)
+    except UnknownQuotaError as error:
+        raise StoresError(str(error)) from None
+
+
+@dataclass(slots=True)
+class Emulator(Stores):
+    """One server's parts, given to every operation."""
+
     seals: Seals
     secrets: Secrets
     upstreams: Upstreams

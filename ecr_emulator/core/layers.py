@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import (
@@ -22,7 +22,7 @@ from ecr_emulator.blobs.base import (
 )
 from ecr_emulator.core import account_settings, authorization, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
-from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.emulator import Emulator, Stores
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -213,11 +213,11 @@ async def complete(
     return published.digest
 
 
-async def _clean_up(emulator: Emulator, upload_id: str, unwanted: Published | None) -> None:
+async def _clean_up(stores: Stores, upload_id: str, unwanted: Published | None) -> None:
     """Remove what an upload leaves; garbage collection finds it where a crash or an error comes first."""
     if unwanted is not None:
-        await emulator.blobs.remove(unwanted.name)
-    await emulator.blobs.discard(upload_id)
+        await stores.blobs.remove(unwanted.name)
+    await stores.blobs.discard(upload_id)
 
 
 def add(tx: Transaction, repository: Repository, published: Published, size: int, now: float) -> bool:
@@ -244,8 +244,19 @@ def _finish(
     return known, add(tx, repository, published, upload.size, call.now)
 
 
+def adopt(tx: Transaction, repository: Repository, digests: Collection[str], now: float) -> set[str]:
+    """Make blobs that the store has layers of a repository, whoever uploaded them; return the others."""
+    missing = set(digests) - tx.layers.present(repository.id, digests).keys()
+    for digest in list(missing):
+        stored = tx.blobs.get(digest, "")
+        if stored is not None:
+            tx.layers.insert(repository.id, digest, stored.id, now)
+            missing.remove(digest)
+    return missing
+
+
 async def store(
-    emulator: Emulator, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
+    stores: Stores, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
 ) -> None:
     """Make a layer of the repository out of bytes that come from another registry.
 
@@ -256,13 +267,13 @@ async def store(
     upload_id = str(uuid.uuid4())
     unwanted = None
     try:
-        async with emulator.blobs.upload(upload_id) as writer:
+        async with stores.blobs.upload(upload_id) as writer:
             size = await writer.append(0, _bounded(chunks, MAX_SIZE))
             published = await writer.publish(size, [digest])
-            if not await emulator.metadata.write(_insert_layer, call, repository_name, published, size):
+            if not await stores.metadata.write(_insert_layer, call, repository_name, published, size):
                 unwanted = published
     finally:
-        await _clean_up(emulator, upload_id, unwanted)
+        await _clean_up(stores, upload_id, unwanted)
 
 
 def _insert_layer(tx: Transaction, call: Call, repository_name: str, published: Published, size: int) -> bool:

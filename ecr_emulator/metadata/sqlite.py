@@ -63,6 +63,16 @@ class SqliteDatabase:
         """Run a statement once for each row of parameters."""
         self.connection.executemany(sql, rows)
 
+    def last_number(self, table: str, _column: str, /) -> int:
+        """Return the last number that a table counted up to, whether or not the row is there."""
+        row = self.one("SELECT seq FROM sqlite_sequence WHERE name = :table", table=table)
+        return 0 if row is None else int(row["seq"])
+
+    def set_last_number(self, table: str, _column: str, number: int, /) -> None:
+        """Set the number that a table counts on from."""
+        self.run("DELETE FROM sqlite_sequence WHERE name = :table", table=table)
+        self.run("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)", table=table, seq=number)
+
 
 def migrations() -> list[tuple[int, str]]:
     """Return the migrations as (number, SQL), in order."""

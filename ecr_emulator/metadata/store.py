@@ -23,6 +23,7 @@ from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.scans import Scans
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.signing import SigningStatuses
+from ecr_emulator.metadata.tables import Tables
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
 from ecr_emulator.metadata.templates import CreationTemplates
@@ -67,7 +68,14 @@ class Transaction:
         self.upstream_tags = UpstreamTags(database)
         self.upstream_referrers = UpstreamReferrers(database)
         self.server_values = ServerValues(database)
+        self.tables = Tables(database)
         self._database = database
+
+    def registries(self) -> list[tuple[str, str]]:
+        """Return the account and region of every registry that has something, in order."""
+        each = " UNION ".join(f"SELECT account, region FROM {table}" for table in REGISTRY_TABLES)
+        rows = self._database.all(f"{each} ORDER BY account, region")
+        return [(row["account"], row["region"]) for row in rows]
 
     def reset(self, account: str | None, region: str | None) -> int:
         """Remove what an account and a region have, None meaning any; return the number of repositories."""

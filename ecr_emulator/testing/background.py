@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from ecr_emulator.core import seeding
 from ecr_emulator.server import RunningServer, running
 from ecr_emulator.settings import MEMORY, Settings
 
@@ -83,6 +84,17 @@ class BackgroundServer:
     def advance_clock(self, seconds: float) -> None:
         """Put the server's clock forward."""
         self.manage("clock", {"advance": seconds})
+
+    def seed(self, description: Path | dict[str, Any]) -> None:
+        """Bring registries to what a seed file, or a document of that form, describes.
+
+        In a document, paths are below the working directory. Raises DescriptionError.
+        """
+        emulator = self._running.emulator
+        if isinstance(description, Path):
+            self._run(seeding.seed_from(emulator, description))
+        else:
+            self._run(seeding.seed(emulator, description, Path()))
 
     def manage(self, path: str, body: dict[str, Any]) -> Any:
         """POST to a management path, as in ``manage("clock", {"advance": 60})``; return the answer."""
