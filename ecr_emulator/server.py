@@ -24,7 +24,7 @@ from aiohttp import web
 from ecr_emulator import bodies, logs, management, stores
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
-from ecr_emulator.core import garbage, quotas, seeding
+from ecr_emulator.core import garbage, quotas
 from ecr_emulator.core.clock import Clock, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator, StoresError
@@ -257,6 +257,8 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
 async def _seed(emulator: Emulator) -> None:
     """Bring the stores to what the setting describes."""
     if emulator.settings.seed:
+        from ecr_emulator.core import seeding
+
         try:
             await seeding.seed_from(emulator, Path(emulator.settings.seed))
         except StoresError as error:

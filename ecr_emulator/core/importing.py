@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
@@ -25,9 +26,10 @@ from ecr_emulator.metadata.store import Transaction
 
 # Bytes of metadata of a repository, or of all registries.
 _MAX_METADATA = 1 << 30
-# Manifests that are stored in one transaction, and bytes of them.
+# Manifests that are stored in one transaction.
 _BATCH = 100
-_BATCH_SIZE = 8 << 20
+# Bytes of a repository's manifests from which they wait in a file.
+_IN_MEMORY = 8 << 20
 
 Progress = Callable[[str], None]
 
@@ -44,13 +46,18 @@ class Imported:
 
 @dataclass(slots=True)
 class _Repository:
-    """The repository whose blobs and manifests are being read."""
+    """The repository whose blobs and manifests are being read.
+
+    Images are stored once all is there: none is ever seen without its layers.
+    """
 
     call: Call
     described: Description
     missing_layers: set[str]
     missing_images: dict[str, Description]
-    batch: list[tuple[Description, bytes]] = field(default_factory=list)
+    manifests: IO[bytes]
+    waiting: list[tuple[Description, int]] = field(default_factory=list)
+    """Images whose manifests were read, with the sizes of these."""
 
     @property
     def name(self) -> str:
@@ -80,6 +87,8 @@ async def restore(
         raise BundleError(f"this is no whole tar: {error}") from None
     except errors.EcrError as error:
         raise BundleError(f"{importing.at}: {error.message}") from None
+    finally:
+        importing.close()
 
 
 class _Import:
@@ -148,7 +157,8 @@ class _Import:
         await asyncio.to_thread(description.prepare, described)
         missing = await self._stores.metadata.write(_apply, call, described)
         by_digest = {image["digest"]: image for image in described["images"]}
-        self._repository = _Repository(call, described, missing, by_digest)
+        manifests = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with the repository
+        self._repository = _Repository(call, described, missing, by_digest, manifests)
 
     async def _content(
         self, repository: _Repository, digest: str, entry: tarfile.TarInfo, content: IO[bytes]
@@ -158,13 +168,9 @@ class _Import:
             self._imported.blobs += 1
             self._imported.size += entry.size
         elif (described := repository.missing_images.pop(digest, None)) is not None:
-            repository.batch.append((described, await _bytes(entry, content, manifest.MAX_SIZE)))
-            self._imported.images += 1
-            if (
-                len(repository.batch) >= _BATCH
-                or sum(len(each) for _, each in repository.batch) >= _BATCH_SIZE
-            ):
-                await self._store_images(repository)
+            read = await _bytes(entry, content, manifest.MAX_SIZE)
+            await asyncio.to_thread(repository.manifests.write, read)
+            repository.waiting.append((described, len(read)))
 
     async def _layer(self, repository: _Repository, digest: str, content: IO[bytes]) -> None:
         try:
@@ -173,21 +179,30 @@ class _Import:
             raise BundleError(f"{bundle.path_of(digest)} has the digest {error.actual}") from None
         repository.missing_layers.remove(digest)
 
-    async def _store_images(self, repository: _Repository) -> None:
-        await self._stores.metadata.write(_put_images, repository.call, repository.name, repository.batch)
-        repository.batch = []
-
     async def _end_repository(self) -> None:
-        """Make sure that a repository is whole."""
+        """Store the images of a repository that is whole."""
         repository = self._repository
         if repository is None:
             return
-        await self._store_images(repository)
         for digest in (*sorted(repository.missing_layers), *repository.missing_images):
             raise BundleError(f"{self.at}: {bundle.path_of(digest)} is missing")
+        repository.manifests.seek(0)
+        for start in range(0, len(repository.waiting), _BATCH):
+            batch = [
+                (described, await asyncio.to_thread(repository.manifests.read, size))
+                for described, size in repository.waiting[start : start + _BATCH]
+            ]
+            await self._stores.metadata.write(_put_images, repository.call, repository.name, batch)
         await self._stores.metadata.write(_size_indexes, repository.call, repository.described)
         self._imported.repositories += 1
-        self._repository = None
+        self._imported.images += len(repository.waiting)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is kept of a repository."""
+        if self._repository is not None:
+            self._repository.manifests.close()
+            self._repository = None
 
 
 async def _bytes(entry: tarfile.TarInfo, content: IO[bytes], limit: int) -> bytes:

@@ -123,7 +123,14 @@ async def _copy_blobs(
         migrated.size += known.size
         progress(f"copied {migrated.blobs} blobs, {migrated.size} bytes")
 
-    await asyncio.gather(*map(copy, blobs))
+    tasks = [asyncio.create_task(copy(known)) for known in blobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # Where one has failed, the others end before the stores are closed.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return missing
 
 

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from ecr_emulator.core import seeding
 from ecr_emulator.server import RunningServer, running
 from ecr_emulator.settings import MEMORY, Settings
 
@@ -90,6 +89,8 @@ class BackgroundServer:
 
         In a document, paths are below the working directory. Raises DescriptionError.
         """
+        from ecr_emulator.core import seeding
+
         emulator = self._running.emulator
         if isinstance(description, Path):
             self._run(seeding.seed_from(emulator, description))
