@@ -40,6 +40,7 @@ class Server:
 
     url: str
     registry: str  # host:port, as it stands in the name of an image
+    data_dir: Path
     ca_file: Path | None = None  # whom to trust, where the server speaks TLS
 
 
@@ -101,7 +102,9 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0
         )
     logs[title] = log
     ca_file = folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None
-    server = Server(f"{'https' if ca_file else 'http'}://{host}:{port}", f"{host}:{port}", ca_file)
+    server = Server(
+        f"{'https' if ca_file else 'http'}://{host}:{port}", f"{host}:{port}", folder / "data", ca_file
+    )
 
     def ready() -> bool:
         try:

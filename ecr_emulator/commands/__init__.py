@@ -7,11 +7,22 @@ adds its own; and ``run``, which returns the exit status.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecr_emulator.core.garbage import Garbage
+    from ecr_emulator.core.integrity import Tally
 
 
 def report(line: str) -> None:
     """Tell of progress."""
     print(line, file=sys.stderr)
+
+
+def shown(counts: Garbage | Tally) -> dict[str, Any]:
+    """Return counts as JSON has them, where a size is a number of bytes."""
+    return {{"size": "bytes"}.get(name, name): value for name, value in asdict(counts).items()}
 
 
 def bytes_text(size: int) -> str:

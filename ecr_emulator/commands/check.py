@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text
+from ecr_emulator.commands import bytes_text, shown
 from ecr_emulator.core import integrity
 from ecr_emulator.core.integrity import Finding, Tally
 from ecr_emulator.settings import Settings
@@ -37,7 +37,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     damaged = sum(finding.is_damage for finding in findings)
     if options.json:
         print(
-            json.dumps({"checked": asdict(tally), "damage": damaged, "findings": list(map(asdict, findings))})
+            json.dumps({"checked": shown(tally), "damage": damaged, "findings": list(map(asdict, findings))})
         )
     else:
         print(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text
+from ecr_emulator.commands import bytes_text, shown
 from ecr_emulator.core import garbage
 from ecr_emulator.settings import Settings
 
@@ -29,7 +28,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     async with stores.opened(settings) as opened:
         found = await (garbage.find if options.dry_run else garbage.collect)(opened)
     if options.json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(shown(found)))
     else:
         verb = "to be removed" if options.dry_run else "removed"
         print(

@@ -42,7 +42,7 @@ def test_a_whole_store_has_no_damage(data: Path) -> None:
     assert (done.status, done.out) == (0, "4 repositories, 8 images, 6 blobs (75 bytes): no damage\n")
     report = json.loads(run("check", "--fast", "--json", "--data-dir", data).out)
     assert report == {
-        "checked": {"repositories": 4, "images": 8, "blobs": 6, "size": 75},
+        "checked": {"repositories": 4, "images": 8, "blobs": 6, "bytes": 75},
         "damage": 0,
         "findings": [],
     }
@@ -131,7 +131,7 @@ def test_garbage_is_no_damage(data: Path) -> None:
     assert done.status == 0
     assert "note: blob store: 1 blobs without a row, which are garbage" in done.out
     found = json.loads(run("gc", "--dry-run", "--json", "--data-dir", data).out)
-    assert found == {"uploads": 0, "layers": 0, "blobs": 1, "size": 5}
+    assert found == {"uploads": 0, "layers": 0, "blobs": 1, "bytes": 5}
     assert stray.exists()
     done = run("gc", "--data-dir", data)
     assert done.out == "removed: 0 uploads, 0 layers, 1 blobs (5 bytes)\n"
