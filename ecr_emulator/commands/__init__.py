@@ -25,6 +25,13 @@ def shown(counts: Garbage | Tally) -> dict[str, Any]:
     return {{"size": "bytes"}.get(name, name): value for name, value in asdict(counts).items()}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in ``1 repository`` and ``2 repositories``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
+
+
 def bytes_text(size: int) -> str:
     """Return a number of bytes as people read it."""
     number, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB"]

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text, shown
+from ecr_emulator.commands import bytes_text, counted, shown
 from ecr_emulator.core import integrity
 from ecr_emulator.core.integrity import Finding, Tally
 from ecr_emulator.settings import Settings
@@ -41,7 +41,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         )
     else:
         print(
-            f"{tally.repositories} repositories, {tally.images} images, {tally.blobs} blobs"
+            f"{counted(tally.repositories, 'repository')}, {counted(tally.images, 'image')},"
+            f" {counted(tally.blobs, 'blob')}"
             f" ({bytes_text(tally.size)}): {f'{damaged} damaged' if damaged else 'no damage'}"
         )
     return 1 if damaged else 0

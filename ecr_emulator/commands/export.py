@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text, report
+from ecr_emulator.commands import bytes_text, counted, report
 from ecr_emulator.core import exporting
 from ecr_emulator.core.emulator import StoresError
 from ecr_emulator.settings import Settings
@@ -45,7 +45,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
 
             exported = await exporting.export(opened, wanted, write, report)
     report(
-        f"exported {exported.repositories} repositories, {exported.images} images, {exported.blobs} blobs"
+        f"exported {counted(exported.repositories, 'repository')}, {counted(exported.images, 'image')},"
+        f" {counted(exported.blobs, 'blob')}"
         f" ({bytes_text(exported.size)})"
     )
     return 0

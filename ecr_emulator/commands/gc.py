@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text, shown
+from ecr_emulator.commands import bytes_text, counted, shown
 from ecr_emulator.core import garbage
 from ecr_emulator.settings import Settings
 
@@ -32,7 +32,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     else:
         verb = "to be removed" if options.dry_run else "removed"
         print(
-            f"{verb}: {found.uploads} uploads, {found.layers} layers, {found.blobs} blobs"
+            f"{verb}: {counted(found.uploads, 'upload')}, {counted(found.layers, 'layer')},"
+            f" {counted(found.blobs, 'blob')}"
             f" ({bytes_text(found.size)})"
         )
     return 0

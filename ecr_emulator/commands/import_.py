@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text, report
+from ecr_emulator.commands import bytes_text, counted, report
 from ecr_emulator.core import importing
 from ecr_emulator.core.emulator import StoresError
 from ecr_emulator.core.registry import Registry
@@ -57,7 +57,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             with file:
                 imported = await importing.restore(opened, file, report, options.into)
     report(
-        f"imported {imported.repositories} repositories, {imported.images} images,"
-        f" {imported.blobs} blobs that were not there ({bytes_text(imported.size)})"
+        f"imported {counted(imported.repositories, 'repository')}, {counted(imported.images, 'image')},"
+        f" {counted(imported.blobs, 'new blob')} ({bytes_text(imported.size)})"
     )
     return 0

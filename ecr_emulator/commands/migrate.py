@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ecr_emulator import stores
-from ecr_emulator.commands import bytes_text, report
+from ecr_emulator.commands import bytes_text, counted, report
 from ecr_emulator.core import migration
 from ecr_emulator.core.emulator import StoresError
 from ecr_emulator.settings import Settings, SettingsError, load
@@ -47,9 +47,9 @@ async def run(_settings: Settings, options: argparse.Namespace) -> int:
     async with stores.opened(source) as opened, stores.opened(target, create=True) as made:
         migrated = await migration.migrate(opened, made, progress, replace=options.replace)
     report(
-        f"migrated {migrated.tally.repositories} repositories, {migrated.tally.images} images, "
-        f"{migrated.rows} rows;"
-        f" copied {migrated.blobs} of {migrated.tally.blobs} blobs ({bytes_text(migrated.size)})"
+        f"migrated {counted(migrated.tally.repositories, 'repository')},"
+        f" {counted(migrated.tally.images, 'image')}, {counted(migrated.rows, 'row')};"
+        f" copied {migrated.blobs} of {counted(migrated.tally.blobs, 'blob')} ({bytes_text(migrated.size)})"
     )
     return 0
 

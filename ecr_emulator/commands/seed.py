@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ecr_emulator import stores
-from ecr_emulator.commands import report
+from ecr_emulator.commands import counted, report
 from ecr_emulator.core import seeding
 from ecr_emulator.settings import Settings
 
@@ -27,7 +27,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     async with stores.opened(settings, create=True) as opened:
         seeded = await seeding.seed_from(opened, options.file)
     report(
-        f"seeded {seeded.repositories} repositories and {seeded.images} images,"
-        f" {seeded.new_images} of which were not there"
+        f"seeded {counted(seeded.repositories, 'repository')} and {counted(seeded.images, 'image')},"
+        f" {seeded.new_images} of them new"
     )
     return 0

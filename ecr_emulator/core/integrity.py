@@ -66,7 +66,7 @@ async def check(stores: Stores, tally: Tally, *, fast: bool = False) -> AsyncIte
     async for _ in garbage.stray_names(stores):
         strays += 1
     if strays:
-        yield Finding("blob store", f"{strays} blobs without a row, which are garbage", is_damage=False)
+        yield Finding("blobs", f"{strays} without a row, which are garbage", is_damage=False)
 
 
 def _lost_rows(tx: Transaction) -> list[Finding]:

@@ -129,12 +129,12 @@ def test_garbage_is_no_damage(data: Path) -> None:
     stray.write_bytes(b"stray")
     done = run("check", "--data-dir", data)
     assert done.status == 0
-    assert "note: blob store: 1 blobs without a row, which are garbage" in done.out
+    assert "note: blobs: 1 without a row, which are garbage" in done.out
     found = json.loads(run("gc", "--dry-run", "--json", "--data-dir", data).out)
     assert found == {"uploads": 0, "layers": 0, "blobs": 1, "bytes": 5}
     assert stray.exists()
     done = run("gc", "--data-dir", data)
-    assert done.out == "removed: 0 uploads, 0 layers, 1 blobs (5 bytes)\n"
+    assert done.out == "removed: 0 uploads, 0 layers, 1 blob (5 bytes)\n"
     assert not stray.exists()
 
 
@@ -150,8 +150,8 @@ def test_garbage_is_collected_once_nobody_has_counted_on_it_for_the_grace(tmp_pa
                 "0 uploads, 0 layers, 0 blobs (0 bytes)\n"
             )
         grace = ("--garbage-grace", "0", "--data-dir", tmp_path)
-        assert run("gc", "--dry-run", *grace).out.endswith("1 layers, 1 blobs (6 bytes)\n")
-        assert run("gc", *grace).out == "removed: 0 uploads, 1 layers, 1 blobs (6 bytes)\n"
+        assert run("gc", "--dry-run", *grace).out.endswith("1 layer, 1 blob (6 bytes)\n")
+        assert run("gc", *grace).out == "removed: 0 uploads, 1 layer, 1 blob (6 bytes)\n"
         assert run("check", "--data-dir", tmp_path).status == 0
         assert len(ecr.describe_images(repositoryName="app")["imageDetails"]) == 1
 

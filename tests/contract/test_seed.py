@@ -373,10 +373,10 @@ def test_serve_seeds_when_it_starts_and_the_command_does_beside_it(tmp_path: Pat
         assert ecr.describe_repositories()["repositories"][0]["repositoryName"] == "shop/cart"
         (tmp_path / "more.json").write_text('{"repositories": [{"name": "more"}]}')
         done = run("seed", tmp_path / "more.json", "--data-dir", tmp_path / "data")
-        assert done.err == "seeded 1 repositories and 0 images, 0 of which were not there\n"
+        assert done.err == "seeded 1 repository and 0 images, 0 of them new\n"
         assert len(ecr.describe_repositories()["repositories"]) == 2
     done = run("seed", seed_file, "--data-dir", tmp_path / "data")
-    assert done.err == "seeded 2 repositories and 4 images, 0 of which were not there\n"
+    assert done.err == "seeded 2 repositories and 4 images, 0 of them new\n"
     assert run("check", "--data-dir", tmp_path / "data").status == 0
     (tmp_path / "wrong.toml").write_text("colour = 1")
     done = run("seed", tmp_path / "wrong.toml", "--data-dir", tmp_path / "data")
