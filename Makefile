@@ -1,12 +1,14 @@
 # Everything runs from .venv, which the first target to need it makes.
 PYTHON ?= python3
+# How many processes share the files of tests.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-large test-clients test-conformance newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance bench newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -16,7 +18,7 @@ run: $(RUN) ## serve on 127.0.0.1:4510, keeping state in ./data (arguments: make
 
 test: $(DEV) ## lint, types and the tests of the package
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: $(DEV) $(MODEL) ## formatting, lint, types, import rules, generated files
 	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore --check
@@ -35,6 +37,10 @@ test-clients: $(DEV) ## Docker, containerd, podman, Helm, cosign and others agai
 test-conformance: $(DEV) ## the OCI distribution specification's suite (needs Go, or installs it as root)
 	scripts/install_conformance.sh
 	$(BIN)/pytest tests/conformance
+
+bench: $(RUN) ## the emulator beside other registries and mocks, into docs/performance.md (as root, installs them)
+	scripts/install_bench.sh
+	build/bench-venv/bin/python scripts/bench.py --report $(ARGS)
 
 newcomer: ## the README's two commands in an empty folder, as someone new to the project runs them
 	scripts/newcomer.sh

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -16,10 +16,15 @@ from ecr_emulator.core import garbage, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
+from ecr_emulator.events.trail import Filter as AuditFilter
+from ecr_emulator.metadata.events import EventFilter
 from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metrics import CONTENT_TYPE, Metrics
 
 # Bytes of a request, which needs few.
 _MAX_REQUEST_SIZE = 1 << 20
+# Records or events in an answer that does not say how many it is to have.
+_DEFAULT_LIMIT = 100
 
 Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
 
@@ -53,6 +58,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     if region is not None and not isinstance(region, str):
         raise _BadRequestError("region must be a string")
     removed = await emulator.metadata.write(_reset, account, region)
+    emulator.trail.reset(account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
         await emulator.seals.renew(emulator.metadata)
@@ -150,6 +156,62 @@ async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Respons
     )
 
 
+async def list_audit(emulator: Emulator, request: web.Request) -> web.Response:
+    """Tell what was called lately, as records of CloudTrail."""
+    query = _query(request, {"eventName", "account", "region", "principal", "since", "limit"})
+    wanted = AuditFilter(
+        query.get("eventName"),
+        query.get("account"),
+        query.get("region"),
+        query.get("principal"),
+        _since(query),
+    )
+    return web.json_response({"Records": emulator.trail.find(wanted, _limit(query))})
+
+
+async def list_events(emulator: Emulator, request: web.Request) -> web.Response:
+    """Tell of which image actions there were events lately, whether or not there are sinks."""
+    query = _query(request, {"detail-type", "account", "region", "repository", "since", "limit"})
+    wanted = EventFilter(
+        query.get("account"),
+        query.get("region"),
+        query.get("detail-type"),
+        query.get("repository"),
+        _since(query),
+    )
+    return web.json_response({"events": await emulator.metadata.read(_newest_events, wanted, _limit(query))})
+
+
+def _newest_events(tx: Transaction, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
+    return tx.events.newest(wanted, limit)
+
+
+def _query(request: web.Request, names: set[str]) -> Mapping[str, str]:
+    if not request.query.keys() <= names:
+        raise _BadRequestError(f"the query may have {', '.join(sorted(names))}")
+    return request.query
+
+
+def _since(query: Mapping[str, str]) -> float | None:
+    if "since" not in query:
+        return None
+    try:
+        return float(query["since"])
+    except ValueError:
+        pass
+    try:
+        return parse_time(query["since"])
+    except ValueError:
+        raise _BadRequestError("since must be an ISO 8601 time or epoch seconds") from None
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    text = query.get("limit", str(_DEFAULT_LIMIT))
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise _BadRequestError("limit must be a number")
+    return int(text)
+
+
 PATH_PREFIX = "/_emulator/"
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "health": {"GET": health},
@@ -157,6 +219,8 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "reset": {"POST": reset},
     "clock": {"GET": read_clock, "POST": set_clock},
     "garbage": {"GET": find_garbage},
+    "audit": {"GET": list_audit},
+    "events": {"GET": list_events},
     "signing/certificates": {"GET": signing_certificates},
     "tls/ca.pem": {"GET": tls_ca},
 }
@@ -176,11 +240,15 @@ async def run(worker: Worker, request: web.Request) -> web.Response:
         return web.json_response({"error": "no such engine"}, status=404)
 
 
-async def handle(emulator: Emulator, worker: Worker, request: web.Request) -> web.Response:
+async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
-    handlers = _HANDLERS.get(request.path.removeprefix(PATH_PREFIX))
+
+    async def expose_metrics(emulator: Emulator, _request: web.Request) -> web.Response:
+        return web.Response(body=await metrics.expose(emulator), headers={"Content-Type": CONTENT_TYPE})
+
+    handlers = (_HANDLERS | {"metrics": {"GET": expose_metrics}}).get(request.path.removeprefix(PATH_PREFIX))
     if handlers is None:
         return web.json_response({"error": "no such path"}, status=404)
     handler = handlers.get(request.method)

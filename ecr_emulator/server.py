@@ -9,12 +9,13 @@ import fcntl
 import ipaddress
 import logging
 import os
+import random
 import select
 import shutil
 import ssl
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,15 @@ from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator, StoresError
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
+from ecr_emulator.engines import events as events_engine
 from ecr_emulator.engines.upstreams import HttpUpstreams
 from ecr_emulator.engines.worker import Worker
+from ecr_emulator.events.sinks.base import Sink, SinkSetupError
+from ecr_emulator.events.sinks.selection import open_sinks
+from ecr_emulator.events.trail import Trail
 from ecr_emulator.identity import credentials, sigv4
+from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metrics import Metrics
 from ecr_emulator.oci import downloads
 from ecr_emulator.oci import endpoint as oci_endpoint
 from ecr_emulator.scanners.base import ScannerSetupError
@@ -48,6 +55,9 @@ _logger = logging.getLogger(__name__)
 # given which came in meanwhile.
 SHUTDOWN_TIMEOUT = 10.0
 LAST_TIMEOUT = 1.0
+# Bytes of a body that are received ahead of who reads it: with aiohttp's own 64 KiB a connection is told to
+# wait and to go on all the time, and pushing a layer takes a third longer.
+_READ_BUFFER = 256 * 1024
 # What the log shows, as that of nginx does, for a client that went away in the middle of its request.
 CLIENT_GONE = 499
 _THROWAWAY_PREFIX = "ecr-emulator-"
@@ -75,14 +85,16 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         emulator = await _open(settings, folder)
         emulator.ca_file = tls.ca_file if tls else None
         worker = Worker(emulator)
+        metrics = Metrics()
         under_way: set[asyncio.Task[Any]] = set()
         runner = web.AppRunner(
-            application(emulator, worker, under_way),
-            access_log_class=logs.AccessLogger,
+            application(emulator, worker, metrics, under_way),
+            access_log_class=_access_logger(metrics),
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,
             handle_signals=False,
             keepalive_timeout=settings.idle_timeout,
+            read_bufsize=_READ_BUFFER,
             shutdown_timeout=LAST_TIMEOUT,
         )
         try:
@@ -97,10 +109,26 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         finally:
             await _drain(runner, under_way)
             await _hang_up(runner)
+            if settings.engines == "on":
+                await _deliver_last_events(emulator)
             await emulator.flights.cancel()
+            for sink in emulator.sinks:
+                await sink.close()
+            await emulator.trail.close()
             await emulator.upstreams.close()
             await emulator.metadata.close()
             await emulator.blobs.close()
+
+
+async def _deliver_last_events(emulator: Emulator) -> None:
+    """Deliver what the last requests left; what takes too long is delivered after the next start."""
+    try:
+        async with asyncio.timeout(LAST_TIMEOUT):
+            await events_engine.run_now(emulator)
+    except TimeoutError:
+        _logger.warning("some events are not delivered yet")
+    except Exception:
+        _logger.exception("some events are not delivered yet")
 
 
 async def _drain(runner: web.AppRunner, under_way: set[asyncio.Task[Any]]) -> None:
@@ -160,14 +188,28 @@ async def _working(worker: Worker, settings: Settings) -> AsyncIterator[None]:
                 await task
 
 
-def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[Any]]) -> web.Application:
+def _access_logger(metrics: Metrics) -> type[logs.AccessLogger]:
+    """Return a class, which aiohttp wants, that counts each request that it logs."""
+
+    class CountingAccessLogger(logs.AccessLogger):
+        def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+            metrics.observe(request, response, time)
+            super().log(request, response, time)
+
+    return CountingAccessLogger
+
+
+def application(
+    emulator: Emulator, worker: Worker, metrics: Metrics, under_way: set[asyncio.Task[Any]]
+) -> web.Application:
     """Return the aiohttp application over an emulator's stores and engines.
 
     The tasks of its requests are in ``under_way`` until they are answered.
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        request[logs.REQUEST_ID] = str(uuid.uuid4())
+        # No secret, so that the system's random bytes would be a waste.
+        request[logs.REQUEST_ID] = str(uuid.UUID(int=random.getrandbits(128), version=4))
         if task := asyncio.current_task():
             under_way.add(task)
             task.add_done_callback(under_way.discard)
@@ -191,7 +233,7 @@ def application(emulator: Emulator, worker: Worker, under_way: set[asyncio.Task[
         if path.startswith(DOWNLOADS_PREFIX):
             return await downloads.handle(emulator, request)
         if path.startswith(management.PATH_PREFIX):
-            return await management.handle(emulator, worker, request)
+            return await management.handle(emulator, worker, metrics, request)
         return web.Response(status=404, text="<UnknownOperationException/>\n", content_type="text/xml")
 
     # These read files, which no request should wait for.
@@ -226,6 +268,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             sigv4.load()
     except (credentials.CredentialsError, sigv4.SignerMissingError) as error:
         raise StartError(str(error)) from None
+    sinks, trail = _sinks(settings), _trail(settings)
     try:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
@@ -235,6 +278,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     except StoresError as error:
         raise StartError(str(error)) from error
     try:
+        await metadata.write(_set_sinks, sinks)
         emulator = Emulator(
             settings=settings,
             metadata=metadata,
@@ -246,6 +290,8 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             principals=principals,
             scanner=scanner,
             quotas=limits,
+            trail=trail,
+            sinks=sinks,
         )
         await garbage.discard_abandoned(emulator)
     except Exception as error:
@@ -263,6 +309,24 @@ async def _seed(emulator: Emulator) -> None:
             await seeding.seed_from(emulator, Path(emulator.settings.seed))
         except StoresError as error:
             raise StartError(str(error)) from None
+
+
+def _sinks(settings: Settings) -> tuple[Sink, ...]:
+    try:
+        return open_sinks(settings.event_sinks, settings.region)
+    except SinkSetupError as error:
+        raise StartError(str(error)) from None
+
+
+def _trail(settings: Settings) -> Trail:
+    try:
+        return Trail(Path(settings.audit_log) if settings.audit_log else None)
+    except OSError as error:
+        raise StartError(f"can't write the audit log {settings.audit_log}: {error.strerror}") from None
+
+
+def _set_sinks(tx: Transaction, sinks: Sequence[Sink]) -> None:
+    tx.events.set_sinks([sink.name for sink in sinks])
 
 
 async def _tls(settings: Settings, folder: Path) -> ServerTls | None:

@@ -104,6 +104,15 @@ class Settings:
     scan_max_size: int = _setting(8192, "MiB of an image, decompressed, up to which it is scanned")
     seed: str = _setting("", "TOML or JSON file with what there is to be when the server starts")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
+    audit_log: str = _setting("", "file to which a record of every call is appended, in CloudTrail's shape")
+    event_sinks: list[str] = field(
+        default_factory=list,
+        metadata=_metadata(
+            list,
+            "where events of image actions go: URLs, on the command line URL,URL; file:///PATH, a webhook's "
+            "http://…, eventbridge+http://HOST/BUS or sqs+http://HOST/QUEUE",
+        ),
+    )
     log_format: str = _setting("text", "log lines for people or for machines", ("text", "json"))
     log_level: str = _setting("info", "least severe messages to log", ("debug", "info", "warning", "error"))
 
@@ -138,6 +147,9 @@ class Settings:
         if self.tls_certificate and self.tls == "off":
             raise SettingsError("tls_certificate needs tls to be on")
         _check_tables(self.quotas, self.upstreams)
+        for url in self.event_sinks:
+            if not isinstance(url, str):
+                raise SettingsError(f"event_sinks must have texts, not {url!r}")
 
 
 def _check_tables(quotas: Mapping[str, Any], upstreams: Mapping[str, Any]) -> None:
@@ -180,6 +192,8 @@ def _from_text(name: str, metadata: Mapping[str, Any], value: Any) -> Any:
         return value
     if metadata["type"] is int:
         return _integer(name, value)
+    if metadata["type"] is list:
+        return [entry for part in value.split(",") if (entry := part.strip())]
     pairs = _pairs(name, value)
     return pairs if metadata["values"] is str else {key: _integer(name, text) for key, text in pairs.items()}
 

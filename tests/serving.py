@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"
 
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+_LISTENING = re.compile(r"listening on (https?://([\w.:]+)),")
 
 
 def tail(path: Path, lines: int = 60) -> str:
@@ -86,10 +87,10 @@ def stop(what: str, process: subprocess.Popen[bytes], log: Path) -> None:
 @contextlib.contextmanager
 def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0.1") -> Iterator[Server]:
     """Run an emulator that keeps its state in ``folder``; over TLS where ``--tls`` is among the flags."""
-    port = free_port()
     log = folder / "server.log"
     title = " ".join(["the server's log", *flags])
-    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", host, "--port", str(port)]
+    # The system chooses the port: one that was free a moment ago may be taken on a busy machine.
+    command = [sys.executable, "-m", "ecr_emulator", "serve", "--host", host, "--port", "0"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECR_EMULATOR_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -101,24 +102,11 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0
             stderr=subprocess.STDOUT,
         )
     logs[title] = log
-    ca_file = folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None
-    server = Server(
-        f"{'https' if ca_file else 'http'}://{host}:{port}", f"{host}:{port}", folder / "data", ca_file
-    )
-
-    def ready() -> bool:
-        try:
-            get(f"{server.url}/_emulator/ready", ca_file=ca_file)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-        except OSError:
-            return False
-        return True
-
-    await_ready("the server", process, log, ready)
+    await_ready("the server", process, log, lambda: _LISTENING.search(log.read_text()) is not None)
     try:
-        yield server
+        [(url, registry)] = _LISTENING.findall(log.read_text())
+        ca_file = folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None
+        yield Server(url, registry, folder / "data", ca_file)
     finally:
         stop("the server", process, log)
 

@@ -24,6 +24,8 @@ from ecr_emulator.blobs.base import (
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
 WRITE_SIZE = 1 << 20
+# Buffers that one system call writes (IOV_MAX).
+MAX_VIEWS = 1024
 # Uploads whose hash state is kept between two requests; any other is hashed anew from its file.
 KEPT_HASHERS = 256
 # Seconds between two attempts to hold an upload.
@@ -60,16 +62,20 @@ class FilesystemBlobs:
     async def upload(self, upload_id: str, *, patience: float = PATIENCE) -> AsyncIterator[FileUpload]:
         """Hold an upload, new or begun, for one request."""
         path = self._uploads / upload_id
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        upload = FileUpload(self, upload_id, await asyncio.to_thread(os.open, path, flags, 0o600), path)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while (descriptor := await asyncio.to_thread(_open_locked, path)) is None:
+            if loop.time() > deadline:
+                raise UploadBusyError
+            await asyncio.sleep(BUSY_POLL)
+        upload = FileUpload(self, upload_id, descriptor, path)
         try:
-            await upload.lock(patience)
             yield upload
         except Exception:
             await asyncio.to_thread(upload.undo)
             raise
         finally:
-            await asyncio.shield(asyncio.to_thread(upload.close))
+            upload.close()
 
     async def discard(self, upload_id: str) -> None:
         """Remove an upload's bytes, if there are any."""
@@ -154,8 +160,30 @@ class FilesystemBlobs:
         return name
 
 
+def _open_locked(path: Path) -> int | None:
+    """Open an upload's file and keep out other requests, of this and of other server processes.
+
+    Returns None where another has it. Raises UploadMissingError where the upload has ended meanwhile.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        try:
+            is_upload = os.path.samestat(os.fstat(descriptor), path.stat())
+        except FileNotFoundError:
+            is_upload = False
+        if not is_upload:
+            raise UploadMissingError
+        stack.pop_all()
+        return descriptor
+
+
 class FileUpload:
-    """An UploadWriter over an open file, which has to be locked first."""
+    """An UploadWriter over a file that is open and locked."""
 
     def __init__(self, store: FilesystemBlobs, upload_id: str, descriptor: int, path: Path) -> None:
         self._store = store
@@ -167,18 +195,18 @@ class FileUpload:
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size."""
         if os.fstat(self._descriptor).st_nlink > 1:
-            # A completion that failed after this: the bytes are a blob's by now.
-            raise UploadMissingError
+            # A completion got no further than this: the bytes are a blob's too, and have to stay as they are.
+            await asyncio.to_thread(self._part_from_blob, offset)
         hasher = await self._hasher(offset)
         self._size_before = position = offset
         writing: asyncio.Future[None] | None = None
         try:
-            async for data in _batched(chunks):
+            async for batch, size in _batched(chunks):
                 if writing is not None:
                     await asyncio.shield(writing)
                 # The next batch is received while this one is written and hashed.
-                writing = asyncio.ensure_future(asyncio.to_thread(self._write, data, position, hasher))
-                position += len(data)
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, batch, position, hasher))
+                position += size
             if writing is not None:
                 await asyncio.shield(writing)
         finally:
@@ -187,6 +215,27 @@ class FileUpload:
                 await asyncio.gather(writing, return_exceptions=True)
         self._store.keep_hasher(self._id, hasher)
         return position
+
+    def _part_from_blob(self, size: int) -> None:
+        """Go on with a copy of the upload's first ``size`` bytes."""
+        if os.fstat(self._descriptor).st_size < size:
+            raise UploadMissingError
+        aside = self._path.with_name(f"{self._path.name}.copy")
+        with contextlib.ExitStack() as stack:
+            copy = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, copy)
+            fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            position = 0
+            while position < size:
+                position += os.copy_file_range(self._descriptor, copy, size - position, position, position)
+            aside.replace(self._path)
+            stack.pop_all()
+            os.close(self._descriptor)
+            self._descriptor = copy
+
+    def close(self) -> None:
+        """Let go of the file, which also unlocks it."""
+        os.close(self._descriptor)
 
     def undo(self) -> None:
         """Drop what was appended: it has to make room where the disk is full."""
@@ -204,42 +253,19 @@ class FileUpload:
             else:
                 actual = await asyncio.to_thread(self._hash_file, algorithm)
             if actual == digest:
+                # From here on the bytes may be a blob's, whatever becomes of the request.
+                self._size_before = None
                 name = await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
                 return Published(digest, name)
         raise DigestMismatchError(actual)
 
-    async def lock(self, patience: float) -> None:
-        """Keep out other requests, of this and of other server processes.
-
-        Raises UploadBusyError after ``patience`` seconds, and UploadMissingError where the upload has
-        ended meanwhile.
-        """
-        deadline = asyncio.get_running_loop().time() + patience
-        while not await asyncio.to_thread(self._try_lock):
-            if asyncio.get_running_loop().time() > deadline:
-                raise UploadBusyError
-            await asyncio.sleep(BUSY_POLL)
-
-    def _try_lock(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        try:
-            is_upload = os.path.samestat(os.fstat(self._descriptor), self._path.stat())
-        except FileNotFoundError:
-            is_upload = False
-        if not is_upload:
-            raise UploadMissingError
-        return True
-
-    def close(self) -> None:
-        """Let go of the file, which also unlocks it."""
-        os.close(self._descriptor)
-
     async def _hasher(self, size: int) -> _Hasher:
         """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
         kept = self._store.kept_hasher(self._id, size)
+        if kept is None and size == 0:
+            kept = _Hasher()
+        if kept is not None and os.fstat(self._descriptor).st_size == size:
+            return kept
         return await asyncio.to_thread(self._prepare, size, kept)
 
     def _prepare(self, size: int, kept: _Hasher | None) -> _Hasher:
@@ -255,30 +281,37 @@ class FileUpload:
             hasher.update(data)
         return hasher
 
-    def _write(self, data: bytes, position: int, hasher: _Hasher) -> None:
-        hasher.update(data)
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._descriptor, view, position)
-            view, position = view[written:], position + written
+    def _write(self, batch: Sequence[bytes], position: int, hasher: _Hasher) -> None:
+        for chunk in batch:
+            hasher.update(chunk)
+        views = [memoryview(chunk) for chunk in batch]
+        while views:
+            written = os.pwritev(self._descriptor, views, position)
+            position += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
 
     def _hash_file(self, algorithm: str) -> str:
         with open(self._path, "rb") as file:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Join small chunks to batches of at least WRITE_SIZE."""
+async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[tuple[list[bytes], int]]:
+    """Gather small chunks to batches of at least WRITE_SIZE, and give each with its size."""
     batch: list[bytes] = []
     size = 0
     async for chunk in chunks:
         batch.append(chunk)
         size += len(chunk)
+        if len(batch) == MAX_VIEWS:
+            batch = [b"".join(batch)]
         if size >= WRITE_SIZE:
-            yield b"".join(batch)
+            yield batch, size
             batch, size = [], 0
     if batch:
-        yield b"".join(batch)
+        yield batch, size
 
 
 def _names(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from aiohttp import web
@@ -13,12 +13,13 @@ from aiohttp import web
 from ecr_emulator import bodies
 from ecr_emulator.control import model, operations
 from ecr_emulator.control.access import accesses_of
-from ecr_emulator.core import errors
-from ecr_emulator.core.authorization import Guard
+from ecr_emulator.core import audit, errors
+from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard
+from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity import sigv4
-from ecr_emulator.identity.requests import new_call
+from ecr_emulator.identity.requests import new_call, unidentified_call
 from ecr_emulator.identity.scope import Caller, caller_of_key, caller_of_signature
 from ecr_emulator.logs import OPERATION, REQUEST_ID
 
@@ -41,26 +42,72 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
             content_type="text/xml",
             headers={"x-amzn-RequestId": request_id},
         )
+    progress = _Progress()
+    output, failure = None, None
     try:
-        operation = _operation(target)
-        request[OPERATION] = operation.name
-        perform = _function(operation)
-        body = await _read(emulator, request)
-        caller = await _caller(emulator, request, body)
-        given = model.decode_input(operation, _parse(body))
-        registry = Registry(given.get("registryId", caller.registry.account), caller.registry.region)
-        call = new_call(emulator, request, registry, caller.arn)
-        async with Guard(emulator.metadata, call, accesses_of(operation, call, given)) as metadata:
-            output = await perform(replace(emulator, metadata=metadata), call, given)
-        encoded = model.encode_output(operation, output)
+        output = await _perform(emulator, request, target, progress)
     except errors.EcrError as error:
-        return _error_response(error, request_id)
+        failure = error
     except ConnectionError:
         raise
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
-        return _error_response(errors.ServerException("The service failed"), request_id)
-    return _response(200, encoded, request_id)
+        failure = errors.ServerException("The service failed")
+    _note(emulator, request, progress, output, failure)
+    return (
+        _response(200, output or {}, request_id) if failure is None else _error_response(failure, request_id)
+    )
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a request, as far as it got."""
+
+    operation: model.Operation | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    call: Call | None = None
+    accesses: list[Access] = field(default_factory=list)
+
+
+async def _perform(
+    emulator: Emulator, request: web.Request, target: str, progress: _Progress
+) -> dict[str, Any]:
+    """Return the encoded output of the operation that a request asks for."""
+    progress.operation = operation = _operation(target)
+    request[OPERATION] = operation.name
+    perform = _function(operation)
+    body = await _read(emulator, request)
+    caller = await _caller(emulator, request, body)
+    progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
+    progress.given = given = model.decode_input(operation, _parse(body))
+    if "registryId" in given:
+        registry = Registry(given["registryId"], caller.registry.region)
+        progress.call = call = replace(call, registry=registry)
+    progress.accesses = accesses = accesses_of(operation, call, given)
+    async with Guard(emulator.metadata, call, accesses) as metadata:
+        output = await perform(replace(emulator, metadata=metadata), call, given)
+    return model.encode_output(operation, output)
+
+
+def _note(
+    emulator: Emulator,
+    request: web.Request,
+    progress: _Progress,
+    output: dict[str, Any] | None,
+    failure: errors.EcrError | None,
+) -> None:
+    """Tell the audit trail of a request that names an operation."""
+    if progress.operation is None:
+        return
+    audit.note(
+        emulator,
+        progress.call or unidentified_call(emulator, request),
+        progress.operation.name,
+        [each.resource for each in progress.accesses if each.repository not in (None, EVERY_REPOSITORY)],
+        progress.given,
+        output,
+        None if failure is None else audit.error_of(failure),
+    )
 
 
 async def _caller(emulator: Emulator, request: web.Request, body: bytes) -> Caller:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ecr_emulator.core import errors, images, pushes, repositories
+from ecr_emulator.core import errors, events, images, pushes, repositories
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.pushes import Push
@@ -56,7 +56,9 @@ def update_storage_class(
             "archived first"
         )
     tx.images.archive(repository.id, [image.digest], call.now)
-    return replace(image, status="ARCHIVED", last_archived_at=call.now)
+    archived = replace(image, status="ARCHIVED", last_archived_at=call.now)
+    events.on_storage_class(tx, repository, archived, call.now)
+    return archived
 
 
 def finish_restoring(tx: Transaction, call: Call, task: Task) -> None:
@@ -76,4 +78,5 @@ def finish_restoring(tx: Transaction, call: Call, task: Task) -> None:
     tx.images.restore(image.id, call.now)
     restored = replace(image, status="ACTIVE", last_activated_at=call.now)
     for number, tag in enumerate(tx.tags.of_image(image.id) or [None]):
-        pushes.announce(tx, call, Push(repository, restored, tag, is_new=number == 0))
+        pushes.announce(tx, call, Push(repository, restored, tag, number == 0, "archive"))
+    events.on_storage_class(tx, repository, restored, call.now)

@@ -71,8 +71,11 @@ def decide(tx: Transaction, call: Call, access: Access, *, repository_policy: st
         *_statements("repository", repository_policy),
         *_statements("registry", registry_text),
     )
-    tags = tx.repositories.tags(repository.id) if repository else {}
-    decision = iam.evaluate(_request(call, access, tags), statements)
+    keys: Mapping[str, str | tuple[str, ...]] = {}
+    if any(statement.asks_keys for statement in statements):
+        keys = _keys(call, access, tx.repositories.tags(repository.id) if repository else {})
+    request = iam.Request(call.caller_arn, access.action, access.resource, access.registry.account, keys)
+    decision = iam.evaluate(request, statements)
     if identity is None and decision.statement is None:
         return _ALLOWED
     return decision
@@ -98,7 +101,8 @@ def _statements(kind: PolicyKind, text: str | None) -> tuple[Statement, ...]:
     return () if text is None else tuple(iam.parse(kind, text))
 
 
-def _request(call: Call, access: Access, resource_tags: Mapping[str, str]) -> iam.Request:
+def _keys(call: Call, access: Access, resource_tags: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
+    """Return the condition keys of a request."""
     session, user = _SESSION.fullmatch(call.caller_arn), _USER.fullmatch(call.caller_arn)
     principal_arn = call.caller_arn
     if session is not None:
@@ -120,7 +124,7 @@ def _request(call: Call, access: Access, resource_tags: Mapping[str, str]) -> ia
     keys |= {f"aws:RequestTag/{key}": value for key, value in access.tags.items()}
     for key, value in resource_tags.items():
         keys[f"aws:ResourceTag/{key}"] = keys[f"ecr:ResourceTag/{key}"] = value
-    return iam.Request(call.caller_arn, access.action, access.resource, access.registry.account, keys)
+    return keys
 
 
 class Guard:
@@ -148,6 +152,12 @@ class Guard:
     ) -> T:
         """Run a function that only reads. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.read(self._checked(function), *args, **kwargs)
+
+    async def peek(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that reads few rows. Raises AccessDeniedException instead, if it is the first."""
+        return await self._metadata.peek(self._checked(function), *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

@@ -6,11 +6,12 @@ repository announces nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ecr_emulator.core import replication
+from ecr_emulator.core import events, replication
 from ecr_emulator.core.call import Call
+from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
@@ -20,9 +21,12 @@ class Deletion:
     """An image is gone from its repository, or only one of its tags is."""
 
     repository: Repository
-    digest: str
+    image: Image
     tag: str | None
     """The tag that the image has no more; None where the image is gone with all its tags."""
+
+    tags: Sequence[str]
+    """All tags that it has no more: that one, or those that it had."""
 
     replicated: bool = False
     """Whether replication did it, which goes no further than one registry."""
@@ -30,7 +34,7 @@ class Deletion:
 
 Subscriber = Callable[[Transaction, Call, Deletion], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_deletion,)
+SUBSCRIBERS: tuple[Subscriber, ...] = (events.on_deletion, replication.on_deletion)
 
 
 def announce(tx: Transaction, call: Call, deletion: Deletion) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ecr_emulator.core.quotas import Quotas, UnknownQuotaError, changed
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
+from ecr_emulator.events.sinks.base import Sink
+from ecr_emulator.events.trail import Trail
 from ecr_emulator.metadata.store import MetadataStore
 from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
@@ -53,4 +56,8 @@ class Emulator(Stores):
     """How much there can be of something in a registry, by name."""
     ca_file: Path | None = None
     """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
+    trail: Trail = field(default_factory=Trail)
+    """What was called, by whom."""
+    sinks: Sequence[Sink] = ()
+    """Where events go."""
     flights: Flights = field(default_factory=Flights)

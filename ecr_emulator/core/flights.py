@@ -15,17 +15,25 @@ class Flights:
     def __init__(self) -> None:
         self._tasks: dict[Hashable, asyncio.Task[Any]] = {}
 
+    def begin(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Start the work under ``key``, unless somebody has, and return it."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.create_task(start())
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    async def settle(self, key: Hashable) -> None:
+        """Wait for the end of the work under ``key``, if there is any, whatever comes of it."""
+        if (task := self._tasks.get(key)) is not None:
+            await asyncio.wait([task])
+
     async def join(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Wait for the work under ``key``, which is started where nobody has.
 
         It goes on when a caller is cancelled. All who wait get its result, or its exception.
         """
-        task = self._tasks.get(key)
-        if task is None:
-            task = self._tasks[key] = asyncio.create_task(start())
-            task.add_done_callback(lambda done: self._landed(key, done))
-        result: T = await asyncio.shield(task)
-        return result
+        return await asyncio.shield(self.begin(key, start))
 
     def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(key, None)

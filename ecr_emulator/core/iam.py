@@ -7,6 +7,7 @@ policies of the same language; the keys of conditions are a plain mapping that t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Request:
     """The account that the resource belongs to."""
 
     keys: Keys
-    """The condition keys of the request, of any case, each with its value or values."""
+    """The condition keys of the request, of any case, each with its value or values. They can be left out
+    where no statement ``asks_keys``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,14 @@ class Statement:
     def effect(self) -> str:
         """Allow or Deny."""
         return str(self.elements["Effect"])
+
+    @property
+    def asks_keys(self) -> bool:
+        """Whether it depends on the condition keys of a request."""
+        if "Condition" in self.elements:
+            return True
+        named = _listed(self.elements.get("Resource", self.elements.get("NotResource", ())))
+        return self.has_variables and any("${" in pattern for pattern in named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ def _is_root(principal: str) -> bool:
 
 def _applies(statement: Statement, request: Request) -> bool:
     elements = statement.elements
-    keys = {name.lower(): value for name, value in request.keys.items()}
+    keys = {name.lower(): value for name, value in request.keys.items()} if statement.asks_keys else {}
     variables = keys if statement.has_variables else None
     return (
         _matches_element(elements, "Principal", lambda value: _is_principal(value, request.principal))
@@ -239,8 +249,11 @@ def _expand(text: str, variables: Keys | None) -> str | None:
 def _glob(pattern: str, variables: Keys | None, flags: int = 0) -> re.Pattern[str]:
     """Return the expression of a text in which ``*`` and ``?`` stand for others."""
     parts = _parts(pattern, variables)
-    if parts is None:
-        return re.compile(r"(?!)")
+    return re.compile(r"(?!)") if parts is None else _compiled(tuple(parts), flags)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(parts: tuple[tuple[str, bool], ...], flags: int) -> re.Pattern[str]:
     expressions = []
     for part, is_literal in parts:
         escaped = re.escape(part)

@@ -132,7 +132,7 @@ def put(
         image = replace(image, status="ACTIVE", last_activated_at=call.now)
     if tag is not None and not is_tagged:
         put_tag(tx, call, repository, image, tag)
-    pushes.announce(tx, call, Push(repository, image, tag, is_new, replicated))
+    pushes.announce(tx, call, Push(repository, image, tag, is_new, "replication" if replicated else "client"))
     return image
 
 
@@ -445,10 +445,11 @@ def remove(
     tx: Transaction, call: Call, repository: Repository, image: Image, *, replicated: bool = False
 ) -> None:
     """Remove an image that no index names, with all its tags, and tell of it."""
+    tags = tx.tags.of_image(image.id)
     tx.images.delete(image.id)
     # Once it is pulled again, so are its referrers, which may have been deleted with it.
     tx.upstream_referrers.delete(repository.id, image.digest)
-    deletions.announce(tx, call, Deletion(repository, image.digest, None, replicated))
+    deletions.announce(tx, call, Deletion(repository, image, None, tags, replicated))
 
 
 def remove_tag(
@@ -456,7 +457,7 @@ def remove_tag(
 ) -> None:
     """Remove one of several tags of an image, and tell of it."""
     tx.tags.delete(repository.id, tag)
-    deletions.announce(tx, call, Deletion(repository, image.digest, tag, replicated))
+    deletions.announce(tx, call, Deletion(repository, image, tag, [tag], replicated))
 
 
 def describe(

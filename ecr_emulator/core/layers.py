@@ -95,36 +95,45 @@ def _invalid_part(
     )
 
 
-async def append(
-    emulator: Emulator,
-    call: Call,
-    repository_name: str,
-    upload_id: str,
-    chunks: AsyncIterable[bytes],
-    *,
-    first_byte: int | None = None,
-    length: int | None = None,
-) -> Upload:
-    """Append bytes to an upload and return its new state; all of them are kept, or none.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes to be appended to an upload.
 
     ``first_byte`` is the position that the caller believes it goes on from, ``length`` the number
-    of bytes it says it sends. Raises RepositoryNotFound-, UploadNotFoundException, InvalidLayerPart-
-    Exception (a gap, a wrong length, another request at work on the upload) and
-    LimitExceededException. What ``chunks`` raises is passed on.
+    of bytes it says it sends.
+    """
+
+    chunks: AsyncIterable[bytes]
+    first_byte: int | None = None
+    length: int | None = None
+
+
+async def append(emulator: Emulator, call: Call, repository_name: str, upload_id: str, part: Part) -> int:
+    """Append a part to an upload and return its new size; all of its bytes are kept, or none.
+
+    Raises RepositoryNotFound-, UploadNotFoundException, InvalidLayerPartException (a gap, a wrong length,
+    another request at work on the upload) and LimitExceededException. What ``part.chunks`` raises is
+    passed on.
     """
     async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
-        if first_byte is not None and first_byte != upload.size:
-            reason = f"First byte of the layer part is {first_byte} instead of {upload.size}"
-            raise _invalid_part(call, repository_name, upload, reason)
-        if upload.part_count >= MAX_PARTS:
-            raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
-        size = await writer.append(upload.size, _bounded(chunks, MAX_SIZE - upload.size))
-        if length is not None and size - upload.size != length:
-            reason = f"The layer part has {size - upload.size} bytes instead of {length}"
-            raise _invalid_part(call, repository_name, upload, reason)
+        size = await _receive(call, repository_name, writer, upload, part)
         if not await emulator.metadata.write(_advance, upload, size, call.now):
             raise _upload_not_found(call, repository_name, upload_id)
-    return await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+    return size
+
+
+async def _receive(call: Call, repository_name: str, writer: UploadWriter, upload: Upload, part: Part) -> int:
+    """Write a part to the store; return the size that the upload has with it."""
+    if part.first_byte is not None and part.first_byte != upload.size:
+        reason = f"First byte of the layer part is {part.first_byte} instead of {upload.size}"
+        raise _invalid_part(call, repository_name, upload, reason)
+    if upload.part_count >= MAX_PARTS:
+        raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
+    size = await writer.append(upload.size, _bounded(part.chunks, MAX_SIZE - upload.size))
+    if part.length is not None and size - upload.size != part.length:
+        reason = f"The layer part has {size - upload.size} bytes instead of {part.length}"
+        raise _invalid_part(call, repository_name, upload, reason)
+    return size
 
 
 @contextlib.asynccontextmanager
@@ -136,11 +145,11 @@ async def _held(
     Raises RepositoryNotFound-, UploadNotFoundException, and InvalidLayerPartException where another
     request keeps holding it.
     """
-    upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+    upload = await emulator.metadata.peek(find_upload, call, repository_name, upload_id)
     try:
         async with emulator.blobs.upload(upload.id) as writer:
             try:
-                upload = await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+                upload = await emulator.metadata.peek(find_upload, call, repository_name, upload_id)
             except errors.EcrError:
                 # It ended before it was held, which has made its file anew.
                 await emulator.blobs.discard(upload.id)
@@ -171,20 +180,22 @@ async def complete(
     upload_id: str,
     digests: Sequence[str],
     *,
+    last_part: Part | None = None,
     min_part_size: int = 0,
 ) -> str:
     """Turn an upload into a layer of the repository, if its bytes have one of the digests; return that.
 
-    ``min_part_size`` is the least that any part but the last must have, in bytes. Raises
-    RepositoryNotFound-, UploadNotFound-, EmptyUpload-, LayerPartTooSmall-, InvalidLayer- and, where
-    the repository has the layer, LayerAlreadyExistsException, which ends the upload too.
+    ``last_part`` is appended first, and dropped again where that fails. ``min_part_size`` is the least that
+    any part before must have but the last of them, in bytes. Raises RepositoryNotFound-, UploadNotFound-,
+    EmptyUpload-, LayerPartTooSmall-, InvalidLayer- and, where the repository has the layer,
+    LayerAlreadyExistsException, which ends the upload too; for a ``last_part`` what ``append`` raises too.
     """
     if malformed := [named for named in digests if not is_digest(named)]:
-        await emulator.metadata.read(find_upload, call, repository_name, upload_id)
+        await emulator.metadata.peek(find_upload, call, repository_name, upload_id)
         raise errors.InvalidLayerException(f"The layer digest '{malformed[0]}' is not valid")
     try:
         async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
-            if upload.part_count == 0:
+            if upload.part_count == 0 and last_part is None:
                 raise errors.EmptyUploadException(
                     f"The upload with upload id '{upload_id}' does not contain any layer parts"
                 )
@@ -193,9 +204,14 @@ async def complete(
                     "All layer parts except the last part should be at least "
                     f"{min_part_size // (1024 * 1024)}MB"
                 )
-            published = await writer.publish(upload.size, digests)
+            size = upload.size
+            if last_part is not None:
+                size = await _receive(call, repository_name, writer, upload, last_part)
+            published = await writer.publish(size, digests)
             try:
-                known, kept = await emulator.metadata.write(_finish, call, repository_name, upload, published)
+                known, kept = await emulator.metadata.write(
+                    _finish, call, repository_name, upload.id, size, published
+                )
             except errors.EcrError:
                 # Undone, for certain.
                 await emulator.blobs.remove(published.name)
@@ -232,16 +248,16 @@ def add(tx: Transaction, repository: Repository, published: Published, size: int
 
 
 def _finish(
-    tx: Transaction, call: Call, repository_name: str, upload: Upload, published: Published
+    tx: Transaction, call: Call, repository_name: str, upload_id: str, size: int, published: Published
 ) -> tuple[bool, bool]:
     """End the upload and add the layer; tell whether the repository had it, and whether the blob is kept."""
     repository = repositories.find(tx, call, repository_name)
-    if not tx.uploads.delete(upload.id):
-        raise _upload_not_found(call, repository_name, upload.id)
+    if not tx.uploads.delete(upload_id):
+        raise _upload_not_found(call, repository_name, upload_id)
     # What is in the archive can be uploaded again, to push its image again or another.
     archived = tx.images.archived_layers(repository.id, [published.digest])
     known = tx.layers.get(repository.id, published.digest) is not None and not archived
-    return known, add(tx, repository, published, upload.size, call.now)
+    return known, add(tx, repository, published, size, call.now)
 
 
 def adopt(tx: Transaction, repository: Repository, digests: Collection[str], now: float) -> set[str]:
@@ -335,7 +351,7 @@ async def check(
 ) -> list[Availability]:
     """Tell a push which digests are layers of the repository. Raises RepositoryNotFoundException."""
     await touch(emulator, call, repository_name, digests)
-    return await emulator.metadata.read(_check, call, repository_name, digests)
+    return await emulator.metadata.peek(_check, call, repository_name, digests)
 
 
 async def touch(emulator: Emulator, call: Call, repository_name: str, digests: Sequence[str]) -> None:
@@ -343,7 +359,7 @@ async def touch(emulator: Emulator, call: Call, repository_name: str, digests: S
 
     Those that are will be kept for its image, which may come later. Raises RepositoryNotFoundException.
     """
-    untouched = await emulator.metadata.read(_untouched, call, repository_name, digests)
+    untouched = await emulator.metadata.peek(_untouched, call, repository_name, digests)
     if untouched:
         await emulator.metadata.write(_touch, call, repository_name, untouched)
 
@@ -423,11 +439,11 @@ def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFou
 
 async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> Blob:
     """Return what a layer can be read from. Raises what ``find_accessible`` raises."""
-    layer = await emulator.metadata.read(find_accessible, call, repository_name, digest)
+    layer = await emulator.metadata.peek(find_accessible, call, repository_name, digest)
     blob = await emulator.blobs.open(layer.blob_name)
     if blob is None:
         # With its layer, which went between the two?
-        await emulator.metadata.read(find_accessible, call, repository_name, digest)
+        await emulator.metadata.peek(find_accessible, call, repository_name, digest)
         raise errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")
     return blob
 

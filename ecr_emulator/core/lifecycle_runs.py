@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from ecr_emulator.core import images, lifecycle
+from ecr_emulator.core import audit, events, images, lifecycle
 from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.lifecycle import LifecycleAction, LifecycleImage
@@ -38,8 +38,11 @@ async def run(emulator: Emulator, repository_id: int, now: float) -> None:
     for start in range(0, len(actions), BATCH):
         batch = actions[start : start + BATCH]
         seen = {action.digest: seen_images[action.digest] for action in batch}
-        if not await emulator.metadata.write(_act, repository_id, text, batch, seen, now):
+        acted = await emulator.metadata.write(_act, repository_id, text, batch, seen, now)
+        if acted is None:
             return
+        repository, done = acted
+        audit.note_lifecycle(emulator, repository, text, done, seen, now)
     await emulator.metadata.write(_finish, repository_id, text, now)
 
 
@@ -101,21 +104,25 @@ def _act(
     actions: Sequence[LifecycleAction],
     seen: dict[str, LifecycleImage],
     now: float,
-) -> bool:
-    """Do some of the actions; false if the policy is not the one they come from any more."""
+) -> tuple[Repository, list[LifecycleAction]] | None:
+    """Do some of the actions and return those; None if the policy is not the one they come from any more."""
     repository = _repository_with(tx, repository_id, text)
     if repository is None:
-        return False
+        return None
     call = unattended(Registry(repository.account, repository.region), now)
     current = images_of(tx, repository_id, now, seen)
+    done = [action for action in actions if current.get(action.digest) == seen[action.digest]]
     digests: dict[str, list[str]] = {"EXPIRE": [], "TRANSITION": []}
-    for action in actions:
-        if current.get(action.digest) == seen[action.digest]:
-            digests[action.type].append(action.digest)
+    for action in done:
+        digests[action.type].append(action.digest)
     for image in filter(None, (tx.images.by_digest(repository.id, digest) for digest in digests["EXPIRE"])):
         images.remove(tx, call, repository, image)
     tx.images.archive(repository_id, digests["TRANSITION"], now)
-    return True
+    for image in filter(
+        None, (tx.images.by_digest(repository.id, digest) for digest in digests["TRANSITION"])
+    ):
+        events.on_storage_class(tx, repository, image, now)
+    return repository, done
 
 
 def _finish(tx: Transaction, repository_id: int, text: str, now: float) -> None:

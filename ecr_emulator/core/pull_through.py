@@ -180,7 +180,7 @@ async def update(
     UnableToDecryptSecretValueException.
     """
     check_role(custom_role_arn, call.registry)
-    await emulator.metadata.read(find, call, prefix)
+    await emulator.metadata.peek(find, call, prefix)
     if credential_arn is not None:
         await emulator.secrets.get(credential_arn, call.registry)
     return await emulator.metadata.write(_update, call, prefix, credential_arn, custom_role_arn)

@@ -18,6 +18,7 @@ from ecr_emulator.blobs.base import Blob, DigestMismatchError, is_digest
 from ecr_emulator.core import (
     authorization,
     errors,
+    events,
     images,
     layers,
     manifest,
@@ -67,6 +68,16 @@ class _Fetch:
     cached: str | None
     """The digest that is in the cache, where only a newer one would be fetched."""
 
+    @property
+    def tag(self) -> str | None:
+        """The tag, of an image that is not named by its digest."""
+        return None if ":" in self.reference else self.reference
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, of an image that is named by it."""
+        return self.reference if ":" in self.reference else None
+
 
 # -------------------------------------------------------------------------------------------- images
 
@@ -77,12 +88,12 @@ async def find_image(emulator: Emulator, call: Call, name: str, image_id: ImageI
     Raises RepositoryNotFound- and ImageNotFoundException, and UpstreamError for an image that is
     not in the cache and can't be had.
     """
-    fetch, found = await emulator.metadata.read(_look_for, call, name, image_id)
+    fetch, found = await emulator.metadata.peek(_look_for, call, name, image_id)
     if found is not None:
         return found
     if fetch is not None:
         await _perform(emulator, call, name, fetch)
-    return await emulator.metadata.read(images.find, call, name, image_id)
+    return await emulator.metadata.peek(images.find, call, name, image_id)
 
 
 def _look_for(
@@ -105,7 +116,7 @@ async def batch_get_images(
     the credentials for the upstream is of no use.
     """
     wanted = list(dict.fromkeys(image_ids))
-    fetches, answer = await emulator.metadata.read(_look_for_all, call, name, wanted, accepted_media_types)
+    fetches, answer = await emulator.metadata.peek(_look_for_all, call, name, wanted, accepted_media_types)
     if answer is not None:
         return answer
     refused: dict[ImageId, UpstreamError] = {}
@@ -117,7 +128,7 @@ async def batch_get_images(
         except UpstreamError as error:
             refused[image_id] = error
     try:
-        found, failures = await emulator.metadata.read(
+        found, failures = await emulator.metadata.peek(
             images.batch_get, call, name, wanted, accepted_media_types
         )
     except errors.RepositoryNotFoundException:
@@ -157,8 +168,10 @@ def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fe
     if reference is None or (tag and not is_tag(tag)) or (digest and not is_digest(digest)):
         return None
     rule = pull_through.rule_for(tx, call, name)
+    if rule is None:
+        return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
-    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+    if not _may_import(tx, call, name, creates=repository is None):
         return None
     image = None
     if repository is not None and digest is not None:
@@ -197,7 +210,7 @@ async def _perform(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> 
     try:
         await emulator.flights.join(
             (call.registry, name, "manifest", fetch.reference),
-            partial(_fetch_image, emulator, call, name, fetch),
+            partial(_try_to_fetch_image, emulator, call, name, fetch),
         )
     except UpstreamError as error:
         if fetch.cached is not None:
@@ -206,17 +219,33 @@ async def _perform(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> 
             raise
 
 
+async def _try_to_fetch_image(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> None:
+    try:
+        await _fetch_image(emulator, call, name, fetch)
+    except UpstreamError as error:
+        try:
+            await emulator.metadata.write(_note_failure, call, name, fetch, error)
+        except Exception:
+            # What the client is told is why the upstream failed, and not that the disk is full.
+            _logger.exception("an event could not be written", extra={"request_id": call.request_id})
+        raise
+
+
+def _note_failure(tx: Transaction, call: Call, name: str, fetch: _Fetch, error: UpstreamError) -> None:
+    failure = error.fault.value, error.message
+    events.on_pull_through(tx, call, name, fetch.rule, fetch.tag, fetch.digest, failure)
+
+
 async def _fetch_image(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> None:
     source = await upstream_repository(emulator, call, fetch.rule, name)
     reference = fetch.reference
-    tag = None if ":" in reference else reference
     if fetch.cached is not None:
         reference = await source.resolve(reference)
         if reference == fetch.cached:
             await emulator.metadata.write(_note_comparison, call, name, fetch.reference)
             return
     parsed = await _fetch_manifest(source, reference)
-    await emulator.metadata.write(_store_image, call, name, parsed, tag)
+    await emulator.metadata.write(_store_image, call, name, fetch.rule, parsed, fetch.tag)
 
 
 async def _fetch_manifest(source: UpstreamRepository, reference: str) -> Manifest:
@@ -238,7 +267,9 @@ def _note_comparison(tx: Transaction, call: Call, name: str, tag: str) -> None:
         tx.upstream_tags.put(repository.id, tag, image_id, call.now)
 
 
-def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: str | None) -> None:
+def _store_image(
+    tx: Transaction, call: Call, name: str, rule: PullThroughRule, parsed: Manifest, tag: str | None
+) -> None:
     repository = templates.find_or_create(tx, call, name, templates.Case.PULL_THROUGH_CACHE)
     image, is_new = images.cache(tx, call, repository, parsed)
     moved = False
@@ -257,6 +288,7 @@ def _store_image(tx: Transaction, call: Call, name: str, parsed: Manifest, tag: 
             "is_new": is_new,
         }
         tx.tasks.add(ENGINE, repository.account, repository.region, payload, call.now)
+    events.on_pull_through(tx, call, name, rule, tag, image.digest)
 
 
 # -------------------------------------------------------------------------------------------- layers
@@ -280,18 +312,18 @@ async def find_layer_in_image(emulator: Emulator, call: Call, name: str, digest:
     Raises RepositoryNotFound-, LayersNotFound-, LayerInaccessible- and UnableToGetUpstreamLayerException.
     """
     try:
-        return await emulator.metadata.read(layers.find_in_image, call, name, digest)
+        return await emulator.metadata.peek(layers.find_in_image, call, name, digest)
     except errors.LayersNotFoundException:
         try:
             await _fetch_missing_layer(emulator, call, name, digest)
         except UpstreamError as error:
             raise errors.UnableToGetUpstreamLayerException(error.message) from error
-    return await emulator.metadata.read(layers.find_in_image, call, name, digest)
+    return await emulator.metadata.peek(layers.find_in_image, call, name, digest)
 
 
 async def _fetch_missing_layer(emulator: Emulator, call: Call, name: str, digest: str) -> None:
     """Fetch a layer that a cached image names; any other is none of the upstream's business."""
-    rule = await emulator.metadata.read(_rule_for_layer, call, name, digest)
+    rule = await emulator.metadata.peek(_rule_for_layer, call, name, digest)
     if rule is None:
         return
     try:
@@ -370,8 +402,10 @@ def _listing_for(tx: Transaction, call: Call, name: str, subject: str) -> _Listi
     Nor where the caller may not import what it has, as in ``_fetch_for``.
     """
     rule = pull_through.rule_for(tx, call, name)
+    if rule is None:
+        return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
-    if rule is None or not _may_import(tx, call, name, creates=repository is None):
+    if not _may_import(tx, call, name, creates=repository is None):
         return None
     listed_at = None if repository is None else tx.upstream_referrers.listed_at(repository.id, subject)
     if listed_at is not None and call.now - listed_at < REFRESH_INTERVAL:
@@ -467,7 +501,7 @@ async def validate_rule(emulator: Emulator, call: Call, prefix: str) -> tuple[Pu
 
     Raises PullThroughCacheRuleNotFoundException.
     """
-    rule = await emulator.metadata.read(pull_through.find, call, prefix)
+    rule = await emulator.metadata.peek(pull_through.find, call, prefix)
     try:
         source = await upstream_repository(emulator, call, rule, prefix)
         await source.check()
@@ -535,4 +569,6 @@ def _end_task(tx: Transaction, call: Call, task: Task, *, again: bool) -> None:
     if image.media_type in manifest.INDEX_TYPES:
         size = tx.images.size_as_index(image.id)
         image = replace(image, size=size)
-    pushes.announce(tx, call, Push(repository, image, task.payload["tag"], task.payload["is_new"]))
+    pushes.announce(
+        tx, call, Push(repository, image, task.payload["tag"], task.payload["is_new"], "upstream")
+    )

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from ecr_emulator.core import replication, scanning, signing
+from ecr_emulator.core import events, replication, scanning, signing
 from ecr_emulator.core.call import Call
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
+
+# Where an image comes from: a client, another registry, an upstream registry, or the archive.
+Origin = Literal["client", "replication", "upstream", "archive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,18 @@ class Push:
     is_new: bool
     """Whether the image was not in the repository before."""
 
-    replicated: bool = False
-    """Whether replication brought it, which goes no further than one registry."""
+    origin: Origin = "client"
+    """What replication brings goes no further than one registry."""
 
 
 Subscriber = Callable[[Transaction, Call, Push], None]
 
-SUBSCRIBERS: tuple[Subscriber, ...] = (replication.on_push, signing.leave_tasks, scanning.on_push)
+SUBSCRIBERS: tuple[Subscriber, ...] = (
+    events.on_push,
+    replication.on_push,
+    signing.leave_tasks,
+    scanning.on_push,
+)
 
 
 def announce(tx: Transaction, call: Call, push: Push) -> None:

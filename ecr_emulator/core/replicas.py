@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.core import backfills, errors, iam, images, manifest, registry_policy, templates
+from ecr_emulator.core import backfills, errors, events, iam, images, manifest, registry_policy, templates
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
 from ecr_emulator.core.images import ImageId
@@ -116,6 +116,9 @@ def _settle(tx: Transaction, task: Task, work: _Work, failure_code: str | None, 
         account, region = change.destination.account, change.destination.region
         shown_code = failure_code if is_over else None
         tx.replications.put(image.id, account, region, change.tag, status, shown_code)
+    if is_over and not work.is_deletion:
+        success = failure_code is None
+        events.on_replication(tx, change, now, success=success)
 
 
 def _put_off(tx: Transaction, task: Task, now: float) -> bool:

@@ -93,7 +93,7 @@ def _replicates_deletions(rule: Rule) -> bool:
 
 def on_push(tx: Transaction, call: Call, push: Push) -> None:
     """Leave the copies of what was pushed, one for each destination."""
-    if push.replicated:
+    if push.origin == "replication":
         return
     repository = push.repository
     for destination in destinations(rules_of(tx, call.registry), repository.name):
@@ -107,7 +107,7 @@ def on_deletion(tx: Transaction, call: Call, deletion: Deletion) -> None:
         return
     name = deletion.repository.name
     for destination in destinations(rules_of(tx, call.registry), name, of_deletions=True):
-        _add_task(tx, call, "delete", name, deletion.digest, deletion.tag, destination)
+        _add_task(tx, call, "delete", name, deletion.image.digest, deletion.tag, destination)
 
 
 def _add_task(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ecr_emulator.blobs import reading
-from ecr_emulator.core import errors, images, manifest, repositories, scanning
+from ecr_emulator.core import errors, events, images, manifest, repositories, scanning
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.images import ImageId, TaggedImage
@@ -231,6 +231,7 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
     status, description = _outcome(report, scan.scan_type)
     findings = sorted(report.findings, key=_rank)
     again = _is_continuous(tx, scan, job.repository, image) and scanning.is_eligible(image, now)
+    counts = _counts(findings)
     wanted = tx.scans.complete(
         scan,
         status=status,
@@ -238,12 +239,14 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
         completed_at=now,
         due_at=now + RESCAN_INTERVAL if again else None,
         source_updated_at=report.source_updated_at,
-        severity_counts=_counts(findings),
+        severity_counts=counts,
         platform=report.platform,
         architecture=architecture,
     )
     if not wanted:
         return
+    if scan.scan_type == BASIC:
+        events.on_scan(tx, job.repository, image, job.image.tags, status, counts, now)
     before = tx.scans.first_observations(image.id, scan.scan_type)
     stored = [
         StoredFinding(position, identity, before.get(identity, now), asdict(finding))

@@ -8,6 +8,7 @@ ends it.
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -15,6 +16,8 @@ from itsdangerous import BadData, URLSafeSerializer
 from ecr_emulator.metadata.store import MetadataStore, Transaction
 
 _KEY = "seal-key"
+# Texts whose values are remembered: a client sends its authorization token with each request.
+KEPT = 1024
 
 
 class InvalidSealError(Exception):
@@ -27,6 +30,7 @@ class Seals:
     def __init__(self, key: str) -> None:
         self._key = key
         self._serializers: dict[str, URLSafeSerializer] = {}
+        self._opened: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
     @classmethod
     async def load(cls, metadata: MetadataStore) -> Seals:
@@ -37,17 +41,23 @@ class Seals:
         """Make a new key: nothing that was sealed before opens any more."""
         self._key = await metadata.write(_renew_key)
         self._serializers.clear()
+        self._opened.clear()
 
     def seal(self, purpose: str, value: Any) -> str:
         """Return a text, of letters that URLs allow, that opens to a JSON value."""
         return str(self._serializer(purpose).dumps(value))
 
     def open(self, purpose: str, text: str) -> Any:
-        """Return the value that was sealed. Raises InvalidSealError."""
-        try:
-            return self._serializer(purpose).loads(text)
-        except (BadData, UnicodeError) as error:
-            raise InvalidSealError(purpose) from error
+        """Return the value that was sealed, which must not be changed. Raises InvalidSealError."""
+        opened = self._opened.get((purpose, text))
+        if opened is None:
+            try:
+                opened = self._opened[purpose, text] = self._serializer(purpose).loads(text)
+            except (BadData, UnicodeError) as error:
+                raise InvalidSealError(purpose) from error
+            if len(self._opened) > KEPT:
+                self._opened.popitem(last=False)
+        return opened
 
     def _serializer(self, purpose: str) -> URLSafeSerializer:
         serializer = self._serializers.get(purpose)

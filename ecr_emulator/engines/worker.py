@@ -9,6 +9,7 @@ from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines import (
     Engine,
     archive,
+    events,
     garbage,
     lifecycle,
     pull_through,
@@ -26,6 +27,7 @@ ENGINES: tuple[Engine, ...] = (
     pull_through.ENGINE,
     signing.ENGINE,
     scans.ENGINE,
+    events.ENGINE,
     garbage.ENGINE,
 )
 # Seconds between two looks at what is due.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity.endpoints import public_endpoint
+from ecr_emulator.identity.scope import default_registry
 from ecr_emulator.logs import REQUEST_ID
 
 
@@ -35,3 +37,8 @@ def new_call(
         user_agent=request.headers.get("User-Agent"),
         quotas=emulator.quotas,
     )
+
+
+def unidentified_call(emulator: Emulator, request: web.Request) -> Call:
+    """Return the Call of a request whose caller nobody knows, for the audit trail: its caller is ""."""
+    return replace(new_call(emulator, request, default_registry(emulator.settings)), caller_arn="")

@@ -52,6 +52,13 @@ class Repositories:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def count_all(self) -> tuple[int, int]:
+        """Return how many repositories and images all registries have."""
+        row = self._database.one(
+            "SELECT count(*) AS repositories, coalesce(sum(image_count), 0) AS images FROM repositories"
+        )
+        return (0, 0) if row is None else (row["repositories"], row["images"])
+
     def get(self, account: str, region: str, name: str) -> Repository | None:
         """Return one repository."""
         row = self._database.one(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,8 +28,12 @@ LARGEST_BATCH = 64
 class _Job:
     """What the writer is to do."""
 
-    future: Future[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
     function: Callable[[Transaction], Any]
+
+
+_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class SchemaTooNewError(RuntimeError):
@@ -125,6 +130,23 @@ def read_file(path: Path, function: Callable[[Transaction], T]) -> T:
         connection.close()
 
 
+class _Snapshots:
+    """Runs functions that only read, each on a snapshot, over a connection of one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._transaction = Transaction(SqliteDatabase(connection))
+
+    def read(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._connection.execute("BEGIN")
+        try:
+            return function(self._transaction, *args, **kwargs)
+        finally:
+            self._connection.execute("COMMIT")
+
+
 class SqliteMetadata:
     """A MetadataStore in one SQLite file.
 
@@ -144,9 +166,10 @@ class SqliteMetadata:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, args=(writer,), name="metadata-writer")
         self._writer.start()
-        self._reader = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
-        self._readers = ThreadPoolExecutor(READERS, "metadata-reader", initializer=self._open_reader)
+        self._peeker = self._open_reader()
+        self._reader = threading.local()
+        self._readers = ThreadPoolExecutor(READERS, "metadata-reader", initializer=self._start_reader)
 
     def _connect(self) -> sqlite3.Connection:
         # Each connection is used by one thread at a time; closing happens on another.
@@ -162,16 +185,23 @@ class SqliteMetadata:
         """Run a function that only reads, on one consistent snapshot."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._readers, lambda: self._read(lambda tx: function(tx, *args, **kwargs))
+            self._readers, lambda: self._reader.snapshots.read(function, *args, **kwargs)
         )
+
+    async def peek(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that reads few rows, on the event loop: a thread would take longer to wake."""
+        return self._peeker.read(function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
-        future: Future[T] = Future()
-        self._jobs.put(_Job(future, lambda tx: function(tx, *args, **kwargs)))
-        return await asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
+        return await future
 
     async def close(self) -> None:
         """Finish what was begun and close the connections."""
@@ -181,20 +211,14 @@ class SqliteMetadata:
         for connection in self._reader_connections:
             connection.close()
 
-    def _open_reader(self) -> None:
+    def _start_reader(self) -> None:
+        self._reader.snapshots = self._open_reader()
+
+    def _open_reader(self) -> _Snapshots:
         connection = self._connect()
         connection.execute("PRAGMA query_only = ON")
         self._reader_connections.append(connection)
-        self._reader.connection = connection
-        self._reader.transaction = Transaction(SqliteDatabase(connection))
-
-    def _read(self, function: Callable[[Transaction], T]) -> T:
-        connection: sqlite3.Connection = self._reader.connection
-        connection.execute("BEGIN")
-        try:
-            return function(self._reader.transaction)
-        finally:
-            connection.execute("COMMIT")
+        return _Snapshots(connection)
 
     def _write_forever(self, connection: sqlite3.Connection) -> None:
         transaction = Transaction(SqliteDatabase(connection))
@@ -204,7 +228,7 @@ class SqliteMetadata:
             while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            batch = [job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()]
+            batch = [job for job in jobs if job is not None and not job.future.cancelled()]
             if batch:
                 _write_batch(connection, transaction, batch)
         connection.close()
@@ -212,7 +236,7 @@ class SqliteMetadata:
 
 def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch: Sequence[_Job]) -> None:
     """Run the jobs one after the other in one commit; each is undone alone where it fails."""
-    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    outcomes: list[_Outcome] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
         for job in batch:
@@ -228,7 +252,20 @@ def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         outcomes = [(job.future, None, error) for job in batch]
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for job, outcome in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(job.loop, []).append(outcome)
+    for loop, settled in by_loop.items():
+        # A loop that has been closed has nobody left to be told.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(outcomes: Sequence[_Outcome]) -> None:
+    """Tell those who wait what became of their jobs: of a whole batch, the loop being woken once."""
     for future, result, failure in outcomes:
+        if future.cancelled():
+            continue
         if failure is None:
             future.set_result(result)
         else:

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ecr_emulator.metadata.backfills import Backfills
 from ecr_emulator.metadata.blobs import Blobs
 from ecr_emulator.metadata.database import Database
+from ecr_emulator.metadata.events import Events
 from ecr_emulator.metadata.images import Images
 from ecr_emulator.metadata.layers import Layers
 from ecr_emulator.metadata.lifecycle_previews import LifecyclePreviews
@@ -42,7 +43,10 @@ REGISTRY_TABLES = (
     "backfills",
     "creation_templates",
     "pull_through_rules",
+    "events",
 )
+# Those of them that tell what goes on in a registry, and not what it has.
+_TRACES = ("tasks", "backfills", "events")
 
 
 class Transaction:
@@ -67,13 +71,15 @@ class Transaction:
         self.pull_through_rules = PullThroughRules(database)
         self.upstream_tags = UpstreamTags(database)
         self.upstream_referrers = UpstreamReferrers(database)
+        self.events = Events(database)
         self.server_values = ServerValues(database)
         self.tables = Tables(database)
         self._database = database
 
     def registries(self) -> list[tuple[str, str]]:
         """Return the account and region of every registry that has something, in order."""
-        each = " UNION ".join(f"SELECT account, region FROM {table}" for table in REGISTRY_TABLES)
+        tables = [table for table in REGISTRY_TABLES if table not in _TRACES]
+        each = " UNION ".join(f"SELECT account, region FROM {table}" for table in tables)
         rows = self._database.all(f"{each} ORDER BY account, region")
         return [(row["account"], row["region"]) for row in rows]
 
@@ -98,6 +104,15 @@ class MetadataStore(Protocol):
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that only reads, on one consistent snapshot."""
+        ...
+
+    async def peek(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that only reads, and few rows by their keys: where that is quick, at once.
+
+        Same as ``read`` otherwise. A store whose database is in the process has no thread to wait for.
+        """
         ...
 
     async def write(

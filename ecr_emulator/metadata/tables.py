@@ -72,6 +72,13 @@ TABLES = (
         number="id",
         booleans=("is_index",),
     ),
+    Table("events", ("id",), number="id"),
+    Table("event_sinks", ("id",), number="id"),
+    Table(
+        "outbox",
+        ("sink_id", "event_id"),
+        (_of("sink_id", "event_sinks"), _of("event_id", "events")),
+    ),
     Table("scans", ("image_id", "scan_type"), (_OF_IMAGE,)),
     Table(
         "scan_findings",

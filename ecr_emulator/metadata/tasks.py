@@ -50,6 +50,13 @@ class Tasks:
         )
         return [Task(**{**dict(row), "payload": json.loads(row["payload"])}) for row in rows]
 
+    def count_due(self, now: float) -> dict[str, int]:
+        """Return how many tasks are due, by engine."""
+        rows = self._database.all(
+            "SELECT engine, count(*) AS tasks FROM tasks WHERE due_at <= :now GROUP BY engine", now=now
+        )
+        return {row["engine"]: row["tasks"] for row in rows}
+
     def postpone(self, task: Task, due_at: float) -> None:
         """Put a task off, as one that failed is."""
         self._database.run(

@@ -28,11 +28,17 @@ _ACTIONS = {
 }
 
 
-def accesses_of(noun: str, request: web.Request, call: Call, name: str) -> list[Access]:
-    """Return what a request is to be allowed: each of the steps that it takes at once."""
+def actions_of(noun: str, request: web.Request) -> list[str]:
+    """Return the actions that a request stands for: each of the steps that it takes at once."""
     actions = [_ACTIONS[noun, request.method]]
     if noun == "uploads" and "digest" in request.query:
         actions += ["ecr:UploadLayerPart", "ecr:CompleteLayerUpload"]
     if noun == "upload" and request.method == "PUT" and request.body_exists:
         actions.insert(0, "ecr:UploadLayerPart")
+    return actions
+
+
+def accesses_of(noun: str, request: web.Request, call: Call, name: str) -> list[Access]:
+    """Return what a request is to be allowed."""
+    actions = actions_of(noun, request)
     return [Access(action, call.registry, name or EVERY_REPOSITORY) for action in actions]

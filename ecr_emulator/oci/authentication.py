@@ -54,7 +54,7 @@ def _challenge(request: web.Request) -> OciError:
 async def _only_registry(emulator: Emulator) -> Registry | None:
     """Return the registry that an anonymous caller means, or None where it could be several."""
     default = default_registry(emulator.settings)
-    return await emulator.metadata.read(_only_registry_of, default)
+    return await emulator.metadata.peek(_only_registry_of, default)
 
 
 def _only_registry_of(tx: Transaction, default: Registry) -> Registry | None:

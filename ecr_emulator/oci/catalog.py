@@ -14,7 +14,7 @@ async def get(context: Context) -> web.Response:
     context.require_setting(context.emulator.settings.oci_catalog)
     limit = page_size(context.request)
     last = context.request.query.get("last", "")
-    found = await context.emulator.metadata.read(repositories.describe, context.call, None, last, limit + 1)
+    found = await context.emulator.metadata.peek(repositories.describe, context.call, None, last, limit + 1)
     names = [repository.name for repository in found[:limit]]
     headers = {}
     if len(found) > limit and names:

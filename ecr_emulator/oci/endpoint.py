@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
+from ecr_emulator.core.audit import error_of
 from ecr_emulator.core.authorization import Guard
+from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError
 from ecr_emulator.core.names import is_repository_name
 from ecr_emulator.core.upstream import UpstreamError
-from ecr_emulator.logs import REQUEST_ID
-from ecr_emulator.oci import blobs, catalog, manifests, referrers, tags, uploads
+from ecr_emulator.identity.requests import unidentified_call
+from ecr_emulator.logs import OPERATION, REQUEST_ID
+from ecr_emulator.oci import audit, blobs, catalog, manifests, referrers, tags, uploads
 from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
 from ecr_emulator.oci.context import Context
@@ -49,26 +53,60 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
 }
 
 
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a request, as far as it got."""
+
+    call: Call | None = None
+    path: tuple[str, str, str] | None = None
+    """Noun, repository name and reference."""
+
+
 async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse:
     """Answer a request to ``/v2/…``."""
+    progress = _Progress()
+    outcome: web.StreamResponse | tuple[str, str]
     try:
-        response = await _answer(emulator, request)
+        outcome = response = await _answer(emulator, request, progress)
     except OciError as error:
+        # The API's error, where it is one that a handler has put into other words.
+        origin = error.__context__
         response = error_response(error)
-    except (EcrError, UpstreamError) as error:
-        response = error_response(translate(error))
+        outcome = error_of(origin) if isinstance(origin, EcrError) else (error.code, error.message)
+    except EcrError as error:
+        response, outcome = error_response(translate(error)), error_of(error)
+    except UpstreamError as error:
+        response, outcome = error_response(translate(error)), (error.fault.value, error.message)
     except ConnectionError:
         raise
     except Exception:
         _logger.exception("request failed", extra={"request_id": request[REQUEST_ID]})
-        response = error_response(OciError(500, "UNKNOWN", "The service failed"))
+        failure = OciError(500, "UNKNOWN", "The service failed")
+        response, outcome = error_response(failure), (failure.code, failure.message)
+    _note(emulator, request, progress, outcome)
     response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
     return response
 
 
-async def _answer(emulator: Emulator, request: web.Request) -> web.StreamResponse:
+def _note(
+    emulator: Emulator,
+    request: web.Request,
+    progress: _Progress,
+    outcome: web.StreamResponse | tuple[str, str],
+) -> None:
+    """Tell the audit trail of a request, but not of one that is told to log in, as clients first are."""
+    call, path = progress.call, progress.path
+    if call is None and "Authorization" in request.headers:
+        call = unidentified_call(emulator, request)
+        with contextlib.suppress(OciError):
+            path = _parse(request.path)
+    if call is not None and path is not None and request.method in _HANDLERS[path[0]]:
+        audit.note(emulator, call, request, path, outcome)
+
+
+async def _answer(emulator: Emulator, request: web.Request, progress: _Progress) -> web.StreamResponse:
     # Before the body is touched: a client that is told to log in sends it again.
-    call = await authenticate(emulator, request)
+    progress.call = call = await authenticate(emulator, request)
     if request.path in ("/v2", "/v2/"):
         if request.method not in ("GET", "HEAD"):
             raise _unsupported(["GET", "HEAD"])
@@ -78,6 +116,8 @@ async def _answer(emulator: Emulator, request: web.Request) -> web.StreamRespons
     handler = handlers.get(request.method)
     if handler is None:
         raise _unsupported(list(handlers))
+    progress.path = noun, name, reference
+    request[OPERATION] = audit.operations_of(noun, request)[-1]
     async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as metadata:
         return await handler(Context(replace(emulator, metadata=metadata), request, call, name, reference))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 
 from aiohttp import web
 
 from ecr_emulator import bodies
 from ecr_emulator.core import errors, layers
+from ecr_emulator.core.layers import Part
 from ecr_emulator.metadata.uploads import Upload
 from ecr_emulator.oci.blobs import checked_digest
 from ecr_emulator.oci.context import Context
@@ -54,8 +55,7 @@ async def post(context: Context) -> web.Response:
     if digest is None:
         return web.Response(status=202, headers=_progress(context, upload_id, 0))
     try:
-        await layers.append(context.emulator, context.call, context.name, upload_id, _body(context))
-        return await _complete(context, upload_id, digest)
+        return await _complete(context, upload_id, digest, Part(_body(context)))
     except BaseException:
         # The client never learned of this upload: nobody could go on with it.
         await layers.cancel(context.emulator, context.call, context.name, upload_id)
@@ -64,8 +64,11 @@ async def post(context: Context) -> web.Response:
 
 async def patch(context: Context) -> web.Response:
     """Append the body to an upload."""
-    upload = await _append(context)
-    return web.Response(status=202, headers=_progress(context, upload.id, upload.size))
+    async with _progress_told(context):
+        size = await layers.append(
+            context.emulator, context.call, context.name, context.reference, _part(context)
+        )
+    return web.Response(status=202, headers=_progress(context, context.reference, size))
 
 
 async def put(context: Context) -> web.Response:
@@ -76,9 +79,9 @@ async def put(context: Context) -> web.Response:
     checked_digest(digest)
     upload = await _find(context)
     # A body without bytes counts as a part only where it is all there is: the empty blob.
-    if context.request.body_exists or upload.part_count == 0:
-        await _append(context)
-    return await _complete(context, upload.id, digest)
+    has_part = context.request.body_exists or upload.part_count == 0
+    async with _progress_told(context):
+        return await _complete(context, upload.id, digest, _part(context) if has_part else None)
 
 
 async def get(context: Context) -> web.Response:
@@ -94,30 +97,28 @@ async def delete(context: Context) -> web.Response:
 
 
 async def _find(context: Context) -> Upload:
-    return await context.emulator.metadata.read(
+    return await context.emulator.metadata.peek(
         layers.find_upload, context.call, context.name, context.reference
     )
 
 
-async def _append(context: Context) -> Upload:
-    request = context.request
-    first_byte = length = None
-    if content_range := request.headers.get("Content-Range"):
-        match = _CONTENT_RANGE.fullmatch(content_range)
-        if match is None or int(match[2]) + 1 < int(match[1]):
-            raise OciError(400, "BLOB_UPLOAD_INVALID", "The Content-Range header is not valid")
-        first_byte = int(match[1])
-        length = int(match[2]) + 1 - first_byte
+def _part(context: Context) -> Part:
+    """Return the body as the part that its headers say it is. Raises OciError."""
+    content_range = context.request.headers.get("Content-Range")
+    if not content_range:
+        return Part(_body(context))
+    match = _CONTENT_RANGE.fullmatch(content_range)
+    if match is None or int(match[2]) + 1 < int(match[1]):
+        raise OciError(400, "BLOB_UPLOAD_INVALID", "The Content-Range header is not valid")
+    first_byte = int(match[1])
+    return Part(_body(context), first_byte, int(match[2]) + 1 - first_byte)
+
+
+@contextlib.asynccontextmanager
+async def _progress_told(context: Context) -> AsyncIterator[None]:
+    """Tell a client whose part is refused how far the upload has come."""
     try:
-        return await layers.append(
-            context.emulator,
-            context.call,
-            context.name,
-            context.reference,
-            _body(context),
-            first_byte=first_byte,
-            length=length,
-        )
+        yield
     except errors.InvalidLayerPartException as error:
         answer = translate(error)
         upload = await _find(context)
@@ -125,10 +126,12 @@ async def _append(context: Context) -> Upload:
         raise answer from None
 
 
-async def _complete(context: Context, upload_id: str, digest: str) -> web.Response:
+async def _complete(context: Context, upload_id: str, digest: str, last_part: Part | None) -> web.Response:
     # Pushing a layer that is there is no error on the data plane.
     with contextlib.suppress(errors.LayerAlreadyExistsException):
-        await layers.complete(context.emulator, context.call, context.name, upload_id, [digest])
+        await layers.complete(
+            context.emulator, context.call, context.name, upload_id, [digest], last_part=last_part
+        )
     return _created(context, digest)
 
 

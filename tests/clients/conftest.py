@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
@@ -34,6 +35,9 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 # Clients are beside Python, where scripts/install_clients.sh puts what it builds, or on the path.
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "build" / "bin"), PATH])
+
+# What clients that are written in Go say of a server whose CA they do not know.
+UNTRUSTED = "certificate signed by unknown authority"
 
 # Where the running servers write what they have to say: shown with every test that fails.
 LOGS = pytest.StashKey[dict[str, Path]]()
@@ -116,12 +120,75 @@ def server(tmp_path_factory: pytest.TempPathFactory, logs: dict[str, Path]) -> I
         yield server
 
 
-@pytest.fixture(scope="session")
-def token_server(tmp_path_factory: pytest.TempPathFactory, logs: dict[str, Path]) -> Iterator[Server]:
+@contextlib.contextmanager
+def serve_with_tokens(folder: Path, logs: dict[str, Path], *flags: str, **options: str) -> Iterator[Server]:
     """An emulator that asks for an authorization token, as ECR does, with the repository ``app``."""
-    with serve(tmp_path_factory.mktemp("token-server"), logs, "--auth", "token") as server:
+    with serve(folder, logs, "--auth", "token", *flags, **options) as server:
         api_of(server).create_repository(repositoryName="app")
         yield server
+
+
+@pytest.fixture(scope="session")
+def http_server(tmp_path_factory: pytest.TempPathFactory, logs: dict[str, Path]) -> Iterator[Server]:
+    with serve_with_tokens(tmp_path_factory.mktemp("http-server"), logs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def https_server(
+    bridge: str, tmp_path_factory: pytest.TempPathFactory, logs: dict[str, Path]
+) -> Iterator[Server]:
+    """A server with a CA of its own.
+
+    It is not on 127.0.0.1, for which engines do not check certificates.
+    """
+    folder = tmp_path_factory.mktemp("https-server")
+    with serve_with_tokens(folder, logs, "--tls", "on", host=BRIDGE_ADDRESS) as server:
+        yield server
+
+
+@pytest.fixture(params=["http", "https"])
+def token_server(request: pytest.FixtureRequest) -> Server:
+    """An emulator that asks for an authorization token, as ECR does, with the repository ``app``.
+
+    There are two: one that speaks plain HTTP, and one that clients reach if they trust its CA.
+    """
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture
+def go_trust(token_server: Server) -> dict[str, str]:
+    """The environment in which what is written in Go trusts that server's CA."""
+    return {"SSL_CERT_FILE": str(token_server.ca_file)} if token_server.ca_file else {}
+
+
+@pytest.fixture
+def reached(token_server: Server, tmp_path: Path) -> str:
+    """The option by which podman, buildah and skopeo reach that server, without the dashes before it."""
+    if not token_server.ca_file:
+        return "tls-verify=false"
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    shutil.copy(token_server.ca_file, folder / "ca.crt")
+    return f"cert-dir={folder}"
+
+
+@contextlib.contextmanager
+def trusted_by_docker(server: Server) -> Iterator[None]:
+    """Put the server's CA where every engine of the machine looks for it, and take it away again."""
+    if not server.ca_file:
+        yield
+        return
+    folder = Path("/etc/docker/certs.d", server.registry)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copy(server.ca_file, folder / "ca.crt")
+        yield
+    finally:
+        (folder / "ca.crt").unlink()
+        for path in made:
+            path.rmdir()
 
 
 # -------------------------------------------------------------------------------------------- the API
@@ -231,15 +298,21 @@ def aws(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 
 @pytest.fixture(scope="session")
-def password(aws: Client) -> str:
-    """What ``aws ecr get-login-password`` prints."""
-    return aws.run("get-login-password")
+def password_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Server], str]:
+    """What ``aws ecr get-login-password`` prints of a server."""
+    return functools.cache(
+        lambda server: aws_of(server, tmp_path_factory.mktemp("aws")).run("get-login-password")
+    )
 
 
 @pytest.fixture(scope="session")
-def token_password(token_server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same of the server that asks for it."""
-    return aws_of(token_server, tmp_path_factory.mktemp("token-aws")).run("get-login-password")
+def password(server: Server, password_of: Callable[[Server], str]) -> str:
+    return password_of(server)
+
+
+@pytest.fixture
+def token_password(token_server: Server, password_of: Callable[[Server], str]) -> str:
+    return password_of(token_server)
 
 
 @pytest.fixture(scope="session")
@@ -409,21 +482,22 @@ def make_client(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clien
     return make
 
 
-@contextlib.contextmanager
-def bridge(name: str) -> Iterator[None]:
-    """A bridge for an engine of one's own, so that another engine's is left alone."""
+@pytest.fixture(scope="session")
+def bridge() -> Iterator[str]:
+    """A bridge of one's own, so that another engine's is left alone; BRIDGE_ADDRESS is on it."""
+    name = f"ecr{os.getpid()}"
     ip = Client(find_tool("ip"), home=Path("/"))
     ip.run("link", "add", name, "type", "bridge")
     try:
         ip.run("address", "add", f"{BRIDGE_ADDRESS}/24", "dev", name)
         ip.run("link", "set", name, "up")
-        yield
+        yield name
     finally:
         ip.run("link", "delete", name)
 
 
 @contextlib.contextmanager
-def docker_engine(folder: Path, logs: dict[str, Path]) -> Iterator[Client]:
+def docker_engine(folder: Path, bridge: str, logs: dict[str, Path]) -> Iterator[Client]:
     """Run an engine that keeps all it has in ``folder``; gives the CLI that talks to it."""
     log = folder / "dockerd.log"
     # The CLI of the engine's own package: newer ones can't use BuildKit without a plugin.
@@ -435,26 +509,24 @@ def docker_engine(folder: Path, logs: dict[str, Path]) -> Iterator[Client]:
         home=folder,
         env={"DOCKER_CONFIG": str(folder / "config"), "DOCKER_CLI_EXPERIMENTAL": "enabled"},
     )
-    network = f"ecr{os.getpid()}"
-    with bridge(network):
-        with log.open("wb") as output:
-            engine = subprocess.Popen(
-                [
-                    *(find_tool("dockerd"), "--host", host, "--pidfile", str(folder / "docker.pid")),
-                    *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
-                    *("--bridge", network, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
-                ],
-                env=docker.env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        logs["dockerd's log"] = log
-        await_ready("dockerd", engine, log, lambda: docker.call(("version",), None, {})[0] == 0)
-        try:
-            yield docker
-        finally:
-            stop("dockerd", engine, log)
+    with log.open("wb") as output:
+        engine = subprocess.Popen(
+            [
+                *(find_tool("dockerd"), "--host", host, "--pidfile", str(folder / "docker.pid")),
+                *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
+                *("--bridge", bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+            ],
+            env=docker.env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    logs["dockerd's log"] = log
+    await_ready("dockerd", engine, log, lambda: docker.call(("version",), None, {})[0] == 0)
+    try:
+        yield docker
+    finally:
+        stop("dockerd", engine, log)
 
 
 @pytest.fixture(scope="session")
@@ -462,14 +534,14 @@ def docker(
     server: Server,
     password: str,
     base_tar: Path,
+    bridge: str,
     logs: dict[str, Path],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Client]:
     """The docker CLI, logged in, on an engine of its own that has the image ``base``."""
     # A short path: the names of sockets are limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="ecr-docker-"))
     try:
-        with docker_engine(folder, logs) as docker:
+        with docker_engine(folder, bridge, logs) as docker:
             docker.run("import", base_tar, "base")
             docker.run("login", "--username", "AWS", "--password-stdin", server.registry, stdin=password)
             yield docker
@@ -507,6 +579,8 @@ def containers_client(tool: str) -> Iterator[Client]:
     containers_conf, storage_conf = folder / "containers.conf", folder / "storage.conf"
     containers_conf.write_text(CONTAINERS_CONF.format(folder=folder))
     storage_conf.write_text(STORAGE_CONF.format(folder=folder))
+    # buildah does nothing where the file that it is told of is not there, though nobody has logged in.
+    (folder / "auth.json").write_text('{"auths": {}}')
     try:
         yield Client(
             find_tool(tool),

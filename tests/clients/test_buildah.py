@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 INSECURE = "--tls-verify=false"
 INDEX_TYPES = {
     "oci": "application/vnd.oci.image.index.v1+json",
@@ -132,15 +134,18 @@ def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(buildah, 
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    buildah, assemble, token_server, token_password
+    buildah, assemble, token_server, token_password, reached
 ):
     ref = assemble(f"{token_server.registry}/app:buildah", "for those who log in")
-    assert "authentication required" in buildah.fail("push", INSECURE, ref)
-    buildah.fail("push", INSECURE, "--creds", "AWS:wrong", ref)
-    buildah.run("push", INSECURE, "--creds", f"AWS:{token_password}", ref)
+    push = ("push", f"--{reached}")
+    assert "authentication required" in buildah.fail(*push, ref)
+    buildah.fail(*push, "--creds", "AWS:wrong", ref)
+    buildah.run(*push, "--creds", f"AWS:{token_password}", ref)
     buildah.run("rmi", "--force", ref)
-    login = ("login", INSECURE, "--username", "AWS", "--password-stdin", token_server.registry)
+    login = ("login", f"--{reached}", "--username", "AWS", "--password-stdin", token_server.registry)
     buildah.run(*login, stdin=token_password)
-    buildah.run("pull", "--quiet", INSECURE, ref)
+    if token_server.ca_file:
+        assert UNTRUSTED in buildah.fail("pull", ref)
+    buildah.run("pull", "--quiet", f"--{reached}", ref)
     assert greeting(buildah, ref) == "for those who log in"
     buildah.run("logout", token_server.registry)

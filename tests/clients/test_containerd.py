@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Client, find_tool
+from tests.clients.conftest import UNTRUSTED, Client, find_tool
 from tests.serving import api_of, await_ready, stop
 
 CONFIG = """
@@ -165,12 +165,15 @@ def test_mirror_is_told_which_registry_it_stands_for(ctr, new_image, push, serve
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(ctr, new_image, token_server, token_password):
     ref = f"{token_server.registry}/app:containerd"
     new_image(ref, "for those who log in")
-    assert "401 Unauthorized" in ctr.fail("images", "push", "--plain-http", ref)
-    push = ("images", "push", "--plain-http", "--user")
-    assert "401 Unauthorized" in ctr.fail(*push, "AWS:wrong", ref)
-    ctr.run(*push, f"AWS:{token_password}", ref)
+    reach = ("--tlscacert", token_server.ca_file) if token_server.ca_file else ("--plain-http",)
+    push, user = ("images", "push", *reach), ("--user", f"AWS:{token_password}")
+    assert "401 Unauthorized" in ctr.fail(*push, ref)
+    assert "401 Unauthorized" in ctr.fail(*push, "--user", "AWS:wrong", ref)
+    ctr.run(*push, *user, ref)
     ctr.run("images", "rm", "--sync", ref)
-    pull = ("images", "pull", "--plain-http", "--snapshotter", "native")
+    pull = ("images", "pull", *reach, "--snapshotter", "native")
     assert "401 Unauthorized" in ctr.fail(*pull, ref)
-    ctr.run(*pull, "--user", f"AWS:{token_password}", ref)
+    if token_server.ca_file:
+        assert UNTRUSTED in ctr.fail("images", "pull", *user, ref)
+    ctr.run(*pull, *user, ref)
     assert run(ctr, ref) == "for those who log in"

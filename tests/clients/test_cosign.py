@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 IMMUTABLE = "cannot be overwritten because the tag is immutable"
@@ -196,9 +198,9 @@ def test_clean_is_refused_as_ecr_refuses_it_and_the_image_stays_signed(cosign, p
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    make_cosign, make_client, new_layout, token_server, token_password
+    make_cosign, make_client, new_layout, token_server, token_password, go_trust
 ):
-    crane, cosign = make_client("crane"), make_cosign()
+    crane, cosign = make_client("crane", **go_trust), make_cosign()
     folder, digest = new_layout("for those who log in")
     crane.run(
         *("auth", "login", token_server.registry, "--username", "AWS", "--password-stdin"),
@@ -206,10 +208,13 @@ def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
     )
     crane.run("push", folder, f"{token_server.registry}/app:cosign")
     image = f"{token_server.registry}/app@{digest}"
-    signing = ("sign", "--yes", "--key", "cosign.key", *REFERRER)
+    reach = ("--registry-cacert", token_server.ca_file) if token_server.ca_file else ()
+    signing = ("sign", "--yes", "--key", "cosign.key", *REFERRER, *reach)
     assert "UNAUTHORIZED" in cosign.fail(*signing, image)
     credentials = ("--registry-username", "AWS", "--registry-password")
     assert "UNAUTHORIZED" in cosign.fail(*signing, *credentials, "wrong", image)
     cosign.run(*signing, *credentials, token_password, image)
     cosign.run("login", token_server.registry, "--username", "AWS", "--password-stdin", stdin=token_password)
-    cosign.run(*verification(VERIFIED_BY_REFERRER, image))
+    cosign.run(*verification(VERIFIED_BY_REFERRER, *reach, image))
+    if reach:
+        assert UNTRUSTED in cosign.fail(*verification(VERIFIED_BY_REFERRER, image))

@@ -7,6 +7,8 @@ import tarfile
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 IMMUTABLE = "cannot be overwritten because the tag is immutable"
 
 
@@ -171,9 +173,9 @@ def test_immutable_tag_stays_where_it_is(crane, push, new_layout, make_repositor
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    make_client, new_layout, token_server, token_password
+    make_client, new_layout, token_server, token_password, go_trust, tmp_path
 ):
-    crane = make_client("crane")
+    crane = make_client("crane", **go_trust)
     folder, digest = new_layout("for those who log in")
     ref = f"{token_server.registry}/app:crane"
     login = ("auth", "login", token_server.registry, "--username", "AWS", "--password-stdin")
@@ -181,8 +183,12 @@ def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
     crane.run(*login, stdin="wrong")
     assert "401 Unauthorized" in crane.fail("push", folder, ref)
     crane.run(*login, stdin=token_password)
+    if go_trust:
+        assert UNTRUSTED in crane.fail("push", folder, ref, SSL_CERT_FILE="")
     crane.run("push", folder, ref)
     assert crane.run("digest", ref) == digest
+    crane.run("pull", "--format", "oci", ref, tmp_path / "out")
+    assert (tmp_path / "out" / "blobs" / "sha256" / digest.removeprefix("sha256:")).exists()
     crane.run("auth", "logout", token_server.registry)
     assert "401" in crane.fail("digest", ref)
 

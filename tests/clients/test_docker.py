@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED, trusted_by_docker
+
 MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
@@ -273,14 +275,23 @@ def test_image_of_many_and_large_layers_goes_up_and_down_in_parallel(docker, bui
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(docker, build, token_server, token_password):
     ref = build(f"{token_server.registry}/app:v1", "for those who log in")
-    assert "no basic auth credentials" in docker.fail("push", ref)
     login = ("login", "--username", "AWS", "--password-stdin", token_server.registry)
-    assert "Login Succeeded" not in docker.fail(*login, stdin="wrong")
-    docker.run(*login, stdin=token_password)
-    docker.run("push", ref)
-    docker.run("image", "rm", ref)
-    docker.run("pull", ref)
-    assert docker.run("run", "--rm", ref) == "for those who log in"
-    docker.run("logout", token_server.registry)
-    docker.run("image", "rm", ref)
-    assert "no basic auth credentials" in docker.fail("pull", ref)
+    with trusted_by_docker(token_server):
+        assert "no basic auth credentials" in docker.fail("push", ref)
+        assert "Login Succeeded" not in docker.fail(*login, stdin="wrong")
+        docker.run(*login, stdin=token_password)
+        docker.run("push", ref)
+        docker.run("image", "rm", ref)
+        docker.run("pull", ref)
+        assert docker.run("run", "--rm", ref) == "for those who log in"
+        docker.run("logout", token_server.registry)
+        docker.run("image", "rm", ref)
+        assert "no basic auth credentials" in docker.fail("pull", ref)
+
+
+def test_engine_reaches_no_server_whose_ca_it_does_not_trust(docker, build, https_server, password_of):
+    ref = build(f"{https_server.registry}/app:untrusted", "for nobody")
+    login = ("login", "--username", "AWS", "--password-stdin", https_server.registry)
+    assert UNTRUSTED in docker.fail(*login, stdin=password_of(https_server))
+    assert UNTRUSTED in docker.fail("push", ref)
+    assert UNTRUSTED in docker.fail("pull", ref)

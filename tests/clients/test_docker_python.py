@@ -9,6 +9,7 @@ import docker as docker_py
 import pytest
 from docker.errors import APIError, NotFound
 
+from tests.clients.conftest import trusted_by_docker
 from tests.serving import api_of
 
 
@@ -38,6 +39,26 @@ def build(engine, build_folder):
     return build
 
 
+@pytest.fixture
+def run(engine):
+    """What the container of an image prints.
+
+    ``containers.run(remove=True)`` removes the container before it reads the log, which the engine may not
+    have opened by then: nothing comes of it.
+    """
+
+    def run(ref):
+        container = engine.containers.create(ref)
+        try:
+            container.start()
+            assert container.wait()["StatusCode"] == 0
+            return container.logs()
+        finally:
+            container.remove(force=True)
+
+    return run
+
+
 def push(engine, ref, **options):
     """Push and return the digest; an error that the engine tells of is raised."""
     for line in engine.images.push(ref, stream=True, decode=True, **options):
@@ -48,7 +69,7 @@ def push(engine, ref, **options):
     return pushed
 
 
-def test_image_is_pushed_described_pulled_and_run(engine, build, ecr, repository, images_in):
+def test_image_is_pushed_described_pulled_and_run(engine, build, run, ecr, repository, images_in):
     registry, auth = credentials(ecr)
     assert repository.uri.startswith(f"{registry}/")
     ref = f"{repository.uri}:v1"
@@ -59,7 +80,7 @@ def test_image_is_pushed_described_pulled_and_run(engine, build, ecr, repository
     engine.images.remove(ref)
     pulled = engine.images.pull(repository.uri, tag="v1", auth_config=auth)
     assert pulled.attrs["RepoDigests"] == [f"{repository.uri}@{digest}"]
-    assert engine.containers.run(ref, remove=True) == b"hello from docker-py"
+    assert run(ref) == b"hello from docker-py"
 
 
 def test_registry_data_is_that_of_the_api(engine, build, ecr, repository, images_in):
@@ -100,17 +121,18 @@ def test_refusals_have_ecrs_text(engine, build, ecr, make_repository, server, ta
         push(engine, f"{server.registry}/no/such:v1", auth_config=auth)
 
 
-def test_server_that_asks_for_a_token_takes_it_and_nothing_less(engine, build, token_server):
+def test_server_that_asks_for_a_token_takes_it_and_nothing_less(engine, build, run, token_server):
     registry, auth = credentials(api_of(token_server))
     ref = f"{registry}/app:docker-python"
     build(ref, "for those who log in")
-    with pytest.raises(APIError, match="no basic auth credentials"):
-        push(engine, ref, auth_config={})
-    with pytest.raises(APIError, match="401"):
-        engine.login(registry=registry, reauth=True, username="AWS", password="wrong")
-    assert engine.login(registry=registry, **auth)["Status"] == "Login Succeeded"
-    # The client remembers what it logged in with.
-    push(engine, ref)
-    engine.images.remove(ref)
-    engine.images.pull(f"{registry}/app", tag="docker-python")
-    assert engine.containers.run(ref, remove=True) == b"for those who log in"
+    with trusted_by_docker(token_server):
+        with pytest.raises(APIError, match="no basic auth credentials"):
+            push(engine, ref, auth_config={})
+        with pytest.raises(APIError, match="401"):
+            engine.login(registry=registry, reauth=True, username="AWS", password="wrong")
+        assert engine.login(registry=registry, **auth)["Status"] == "Login Succeeded"
+        # The client remembers what it logged in with.
+        push(engine, ref)
+        engine.images.remove(ref)
+        engine.images.pull(f"{registry}/app", tag="docker-python")
+    assert run(ref) == b"for those who log in"

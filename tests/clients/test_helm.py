@@ -7,6 +7,8 @@ import uuid
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 CHART_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 CONFIG_MAP = """
 apiVersion: v1
@@ -83,9 +85,9 @@ def charts(make_repository):
     return charts
 
 
-def push(helm, archive, url):
+def push(helm, archive, url, *reach):
     """Push a chart and return the digest that Helm prints."""
-    _, out, err = helm.call(("push", "--plain-http", archive, url), None, {})
+    _, out, err = helm.call(("push", *(reach or ("--plain-http",)), archive, url), None, {})
     assert "Pushed: " in out + err, out + err
     return (out + err).partition("Digest: ")[2].split()[0]
 
@@ -156,18 +158,24 @@ def test_push_creates_the_repository_where_a_template_says_so(helm, package, ecr
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    new_helm, package, token_server, token_password, ways
+    new_helm, package, token_server, token_password, ways, tmp_path
 ):
     helm = new_helm()
     url = f"oci://{token_server.registry}"
     archive = package("1.0.0")
-    login = ("registry", "login", *ways["login"], token_server.registry)
+    trust = ("--ca-file", token_server.ca_file) if token_server.ca_file else ()
+    reach = trust or ("--plain-http",)
+    login = ("registry", "login", *(trust or ways["login"]), token_server.registry)
     login = (*login, "--username", "AWS", "--password-stdin")
-    assert ways["not logged in"] in helm.fail("push", "--plain-http", archive, url)
+    assert ways["not logged in"] in helm.fail("push", *reach, archive, url)
     assert "401" in helm.fail(*login, stdin="wrong")
     helm.run(*login, stdin=token_password)
-    push(helm, archive, url)
-    show = ("show", "chart", "--plain-http", f"{url}/app", "--version", "1.0.0")
-    assert "version: 1.0.0" in helm.run(*show)
+    if trust:
+        assert UNTRUSTED in helm.fail("push", archive, url)
+    push(helm, archive, url, *reach)
+    chart = (*reach, f"{url}/app", "--version", "1.0.0")
+    helm.run("pull", *chart, "--destination", tmp_path)
+    assert (tmp_path / "app-1.0.0.tgz").read_bytes() == archive.read_bytes()
+    assert "version: 1.0.0" in helm.run("show", "chart", *chart)
     helm.run("registry", "logout", token_server.registry)
-    assert ways["not logged in"] in helm.fail(*show)
+    assert ways["not logged in"] in helm.fail("show", "chart", *chart)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 SBOM, SCAN = "application/spdx+json", "application/vnd.example.scan"
 
 
@@ -202,17 +204,26 @@ def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(oras, fil
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    make_client, files, token_server, token_password
+    make_client, files, token_server, token_password, tmp_path
 ):
     oras = make_client("oras")
+    reach = ("--ca-file", token_server.ca_file) if token_server.ca_file else ("--plain-http",)
     [file] = files(secret="for those who log in")
     ref = f"{token_server.registry}/app:oras"
-    push = ("push", "--plain-http", "--disable-path-validation", ref, file)
-    login = ("login", "--plain-http", "--username", "AWS", "--password-stdin", token_server.registry)
+    push = ("push", *reach, "--disable-path-validation", ref, file)
+    login = ("login", *reach, "--username", "AWS", "--password-stdin", token_server.registry)
     assert "basic credential not found" in oras.fail(*push)
     assert "unauthorized" in oras.fail(*login, stdin="wrong")
     assert "Login Succeeded" in oras.run(*login, stdin=token_password)
+    if token_server.ca_file:
+        assert UNTRUSTED in oras.fail("resolve", ref)
     oras.run(*push)
-    oras.run("discover", "--plain-http", ref)
+    (tmp_path / "secret").unlink()
+    oras.run("pull", *reach, "--allow-path-traversal", ref)
+    assert (tmp_path / "secret").read_text() == "for those who log in"
+    attach = ("attach", *reach, "--disable-path-validation", "--artifact-type", SBOM, ref, file)
+    oras.run(*attach)
+    found = oras.json("discover", *reach, "--format", "json", ref)
+    assert [entry["artifactType"] for entry in found["referrers"]] == [SBOM]
     oras.run("logout", token_server.registry)
-    assert "basic credential not found" in oras.fail("discover", "--plain-http", ref)
+    assert "basic credential not found" in oras.fail("discover", *reach, ref)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import oras.client
 import pytest
+import requests
+
+from tests.clients.conftest import BRIDGE_ADDRESS
 
 SBOM = "application/spdx+json"
 
@@ -11,11 +14,14 @@ SBOM = "application/spdx+json"
 @pytest.fixture
 def make_oras(monkeypatch):
     """Gives clients with a password, which go to the server whatever proxy is set for others."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", f"127.0.0.1,{BRIDGE_ADDRESS}")
     made = []
 
-    def make(server, password):
-        client = oras.client.OrasClient(hostname=server.registry, insecure=True, auth_backend="basic")
+    def make(server, password, **options):
+        trust = {"tls_verify": str(server.ca_file)} if server.ca_file else {"insecure": True}
+        client = oras.client.OrasClient(
+            hostname=server.registry, auth_backend="basic", **{**trust, **options}
+        )
         made.append(client)
         client.auth.set_basic_auth("AWS", password)
         return client
@@ -114,3 +120,9 @@ def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
     assert "oras-python" in client.get_tags(ref)
     client.pull(target=ref, outdir=str(tmp_path / "out"))
     assert (tmp_path / "out" / file).read_text() == "pushed by Python"
+
+
+def test_server_whose_ca_is_not_trusted_gets_nothing(make_oras, file, https_server, password_of):
+    client = make_oras(https_server, password_of(https_server), tls_verify=True)
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        client.push(files=[f"{file}:text/plain"], target=f"{https_server.registry}/app:untrusted")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 INSECURE = "--tls-verify=false"
 
 
@@ -107,14 +109,19 @@ def test_overwrite_of_an_immutable_tag_is_refused_with_ecrs_text(podman, build, 
     assert run(podman, ref) == "first"
 
 
-def test_server_that_asks_for_a_token_takes_it_and_nothing_less(podman, build, token_server, token_password):
+def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
+    podman, build, token_server, token_password, reached
+):
     ref = build(f"{token_server.registry}/app:podman", "for those who log in")
-    assert "authentication required" in podman.fail("push", INSECURE, ref)
-    login = ("login", INSECURE, "--username", "AWS", "--password-stdin", token_server.registry)
+    push = ("push", f"--{reached}", ref)
+    assert "authentication required" in podman.fail(*push)
+    login = ("login", f"--{reached}", "--username", "AWS", "--password-stdin", token_server.registry)
     podman.fail(*login, stdin="wrong")
     podman.run(*login, stdin=token_password)
-    podman.run("push", INSECURE, ref)
+    if token_server.ca_file:
+        assert UNTRUSTED in podman.fail("push", ref)
+    podman.run(*push)
     podman.run("rmi", "--force", ref)
-    podman.run("pull", INSECURE, ref)
+    podman.run("pull", f"--{reached}", ref)
     assert run(podman, ref) == "for those who log in"
     podman.run("logout", token_server.registry)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+
 SBOM, SCAN = "application/spdx+json", "application/vnd.example.scan"
 
 
 @pytest.fixture(scope="session")
 def make_regctl(make_client):
-    """Gives a client that talks plain HTTP to a server."""
+    """Gives a client that talks plain HTTP to a server, or trusts its CA."""
 
     def make(server):
         regctl = make_client("regctl", "--verbosity", "error")
-        regctl.run("registry", "set", "--skip-check", "--tls", "disabled", server.registry)
+        reach = ("--cacert", server.ca_file.read_text()) if server.ca_file else ("--tls", "disabled")
+        regctl.run("registry", "set", "--skip-check", *reach, server.registry)
         return regctl
 
     return make
@@ -172,7 +175,7 @@ def test_push_to_a_repository_that_does_not_exist_fails_with_ecrs_text(regctl, n
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    make_regctl, new_layout, token_server, token_password
+    make_client, make_regctl, new_layout, token_server, token_password, tmp_path
 ):
     regctl = make_regctl(token_server)
     folder, digest = new_layout("for those who log in")
@@ -182,7 +185,11 @@ def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
     assert "unauthorized" in regctl.fail(*copy)
     assert "unauthorized" in regctl.fail(*login, stdin="wrong")
     regctl.run(*login, stdin=token_password)
+    if token_server.ca_file:
+        assert UNTRUSTED in make_client("regctl").fail(*copy)
     regctl.run(*copy)
     assert regctl.run("manifest", "head", ref) == digest
+    regctl.run("image", "copy", ref, f"ocidir://{tmp_path}/out:v1")
+    assert regctl.run("manifest", "head", f"ocidir://{tmp_path}/out:v1") == digest
     regctl.run("registry", "logout", token_server.registry)
     assert "unauthorized" in regctl.fail("manifest", "head", ref)

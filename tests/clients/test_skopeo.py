@@ -7,6 +7,9 @@ import json
 
 import pytest
 
+from tests.clients.conftest import UNTRUSTED
+from tests.serving import api_of
+
 TO_REGISTRY = ("copy", "--dest-tls-verify=false")
 FROM_REGISTRY = ("copy", "--src-tls-verify=false")
 
@@ -176,14 +179,22 @@ def test_overwrite_of_an_immutable_tag_is_refused_with_ecrs_text(
 
 
 def test_server_that_asks_for_a_token_takes_it_and_nothing_less(
-    skopeo, make_image, write_layout, token_server, token_password, tmp_path
+    skopeo, make_image, write_layout, token_server, token_password, reached, tmp_path
 ):
-    write_layout(tmp_path / "in", "v1", make_image("for those who log in"))
-    copy = (*TO_REGISTRY, f"oci:{tmp_path}/in:v1", f"docker://{token_server.registry}/app:skopeo")
-    assert "authentication required" in skopeo.fail(*copy)
-    skopeo.fail(*copy[:2], "--dest-creds", "AWS:wrong", *copy[2:])
-    skopeo.run(*copy[:2], "--dest-creds", f"AWS:{token_password}", *copy[2:])
-    login = ("login", "--tls-verify=false", "--username", "AWS", "--password-stdin", token_server.registry)
+    digest = write_layout(tmp_path / "in", "v1", make_image("for those who log in"))
+    source, ref = f"oci:{tmp_path}/in:v1", f"docker://{token_server.registry}/app:skopeo"
+    push = ("copy", f"--dest-{reached}")
+    assert "authentication required" in skopeo.fail(*push, source, ref)
+    skopeo.fail(*push, "--dest-creds", "AWS:wrong", source, ref)
+    skopeo.run(*push, "--dest-creds", f"AWS:{token_password}", source, ref)
+    [image] = api_of(token_server).describe_images(repositoryName="app", imageIds=[{"imageTag": "skopeo"}])[
+        "imageDetails"
+    ]
+    assert image["imageDigest"] == digest
+    login = ("login", f"--{reached}", "--username", "AWS", "--password-stdin", token_server.registry)
     skopeo.run(*login, stdin=token_password)
-    skopeo.run(*FROM_REGISTRY, copy[-1], f"oci:{tmp_path}/out:v1")
+    if token_server.ca_file:
+        assert UNTRUSTED in skopeo.fail("copy", source, ref)
+    skopeo.run("copy", f"--src-{reached}", ref, f"oci:{tmp_path}/out:v1")
+    assert tagged_digest(tmp_path / "out") == digest
     skopeo.run("logout", token_server.registry)

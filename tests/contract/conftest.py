@@ -9,11 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ecr_emulator.testing import BackgroundServer
+from tests.contract.blocking import unblocked_loop
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -26,7 +27,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 @pytest.fixture
 def _event_loop_is_never_blocked(ecr_server: BackgroundServer) -> Iterator[BlockBuster]:
     """Make a blocking call on the server's event loop an error, which the request then fails with."""
-    with blockbuster_ctx("ecr_emulator") as detector:
+    with unblocked_loop() as detector:
         yield detector
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-from blockbuster import blockbuster_ctx
 
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
 from tests import scanned_images
+from tests.contract.blocking import unblocked_loop
 from tests.contract.conftest import OCI_CONFIG, OCI_INDEX, image_manifest, sha256, upload_layer
 from tests.scanned_images import ADVISORIES, DEBIAN, NODE, PYTHON, layer
 
@@ -35,7 +35,7 @@ def settings(**changed):
 
 def serving(**changed):
     """A server, and a client of it."""
-    with BackgroundServer(settings(**changed)) as running, blockbuster_ctx("ecr_emulator"):
+    with BackgroundServer(settings(**changed)) as running, unblocked_loop():
         yield running
 
 
@@ -49,7 +49,7 @@ def scanning_server():
 def server(scanning_server):
     """A server with a vulnerability database, whose engines run when they are told to."""
     scanning_server.reset()
-    with blockbuster_ctx("ecr_emulator"):
+    with unblocked_loop():
         yield scanning_server
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.contract.conftest import (
 )
 from tests.contract.oci_client import OciClient
 from tests.contract.stores import ANY, basic, run, serving
+from tests.serving import ROOT
 
 DAY = 24 * 3600
 
@@ -163,6 +165,14 @@ def test_images_have_their_times_and_can_be_pulled(
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             (file,) = tar.getmembers()
             assert file.size == size
+
+
+def test_the_example_of_the_documentation_is_one(server: BackgroundServer, ecr: Any, tmp_path: Path) -> None:
+    document = (ROOT / "docs" / "operations.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+    (tmp_path / "demo.toml").write_text(example)
+    server.seed(tmp_path / "demo.toml")
+    assert details_of(ecr, "shop/cart").keys() >= {"stable", "dev-1"}
 
 
 def test_what_a_push_sets_off_happens(server: BackgroundServer, ecr: Any, seed_file: Path) -> None:

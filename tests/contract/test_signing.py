@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import boto3
 import pytest
-from blockbuster import blockbuster_ctx
 
 from ecr_emulator.core import signatures as signatures_of_core
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract import notary
+from tests.contract.blocking import unblocked_loop
 from tests.contract.conftest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -104,7 +104,7 @@ def signatures(server, repository, digest):
 @pytest.fixture
 def quiet(tmp_path):
     """A server that signs only when it is told to, keeping its state in ``tmp_path``."""
-    with BackgroundServer(quiet_settings(tmp_path)) as server, blockbuster_ctx("ecr_emulator"):
+    with BackgroundServer(quiet_settings(tmp_path)) as server, unblocked_loop():
         yield server
 
 

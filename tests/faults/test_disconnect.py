@@ -264,10 +264,13 @@ def test_of_two_chunks_for_the_same_place_exactly_one_is_taken(server: ServerPro
     assert server.oci.get(f"/v2/app/blobs/{sha256(taken)}").body == taken
 
 
-def test_a_part_is_refused_while_another_is_under_way(server: ServerProcess) -> None:
+def test_a_part_is_refused_while_another_is_under_way(server: ServerProcess, data_dir: Path) -> None:
     location = begun_upload(server.oci)
+    file = data_dir / "uploads" / location.rpartition("/")[2]
     rest = CONTENT[ACKNOWLEDGED:]
-    with begin_request(server.address, "PATCH", location, len(rest), rest[:MIB]) as first:
+    with begin_request(server.address, "PATCH", location, len(rest), rest[: 3 * MIB]) as first:
+        # Only what is being written holds the upload: until then, another part may come first.
+        eventually(lambda: file.stat().st_size > ACKNOWLEDGED)
         ranged = chunk_range(ACKNOWLEDGED, b"intruder")
         for refused in at_once(
             lambda: server.oci.patch(location, b"intruder", ranged),
@@ -277,7 +280,7 @@ def test_a_part_is_refused_while_another_is_under_way(server: ServerProcess) -> 
         ):
             assert refused.error == (416, "BLOB_UPLOAD_INVALID")
             assert refused.headers["Range"] == f"0-{ACKNOWLEDGED - 1}"
-        first.sendall(rest[MIB:])
+        first.sendall(rest[3 * MIB :])
         assert first.recv(1000).startswith(b"HTTP/1.1 202 ")
     assert server.oci.put(f"{location}?digest={DIGEST}").status == 201
     assert server.oci.get(f"/v2/app/blobs/{DIGEST}").body == CONTENT

@@ -76,3 +76,22 @@ def test_flights_can_be_ended():
         await flights.cancel()
 
     asyncio.run(scenario())
+
+
+def test_work_can_be_begun_and_waited_for_by_those_who_do_not_want_its_result():
+    async def scenario():
+        flights, gate, done = Flights(), asyncio.Event(), []
+
+        async def work():
+            await gate.wait()
+            done.append(1)
+            raise LookupError
+
+        first = flights.begin("key", work)
+        assert flights.begin("key", work) is first
+        await flights.settle("other")
+        asyncio.get_running_loop().call_soon(gate.set)
+        await flights.settle("key")
+        assert done == [1]
+
+    asyncio.run(scenario())

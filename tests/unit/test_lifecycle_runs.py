@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from ecr_emulator.core import lifecycle_previews, lifecycle_runs
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.engines import lifecycle as engine
+from ecr_emulator.events.trail import Trail
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.sqlite import SqliteMetadata
 
@@ -57,6 +58,7 @@ class Server:
 
     metadata: Metadata
     clock: Clock
+    trail: Trail = field(default_factory=Trail)
 
 
 @pytest.fixture

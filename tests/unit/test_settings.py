@@ -38,6 +38,8 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
         ({"layer_check": "on"}, "layer_check must be one of strict, off, not 'on'"),
         ({"upstreams": "quay.io"}, "upstreams must be of type dict, not 'quay.io'"),
         ({"upstreams": {"a": "b:1"}}, "upstreams must have an http or https URL for a, not 'b:1'"),
+        ({"event_sinks": "file:a"}, "event_sinks must be of type list, not 'file:a'"),
+        ({"event_sinks": [1]}, "event_sinks must have texts, not 1"),
         ({"upstreams": {"a": 1}}, "upstreams must have an http or https URL for a, not 1"),
         (
             {"upstreams": {"a": "http://b/?c"}},
@@ -62,6 +64,15 @@ def test_a_table_is_pairs_on_the_command_line_and_in_the_environment(tmp_path):
     assert load({}, {"ECR_EMULATOR_UPSTREAMS": text}, file).upstreams == UPSTREAMS
     assert load({"upstreams": text}, {"ECR_EMULATOR_UPSTREAMS": "a=http://b"}, file).upstreams == UPSTREAMS
     assert load({"upstreams": ""}, {}, file).upstreams == {}
+
+
+def test_a_list_is_separated_by_commas_on_the_command_line_and_in_the_environment(tmp_path):
+    file = tmp_path / "emulator.toml"
+    file.write_text('event_sinks = ["file:a", "file:b,c"]\n')
+    assert load({}, {}, file).event_sinks == ["file:a", "file:b,c"]
+    environment = {"ECR_EMULATOR_EVENT_SINKS": " file:d , http://e/,"}
+    assert load({}, environment, file).event_sinks == ["file:d", "http://e/"]
+    assert load({"event_sinks": "file:f"}, environment, file).event_sinks == ["file:f"]
 
 
 @pytest.mark.parametrize("text", ["quay.io", "=http://b", "quay.io=", "a=http://b,c"])

@@ -10,7 +10,7 @@ from ecr_emulator.core.emulator import Emulator
 
 async def get_account_setting(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a setting's value."""
-    value = await emulator.metadata.read(account_settings.get, call, given["name"])
+    value = await emulator.metadata.peek(account_settings.get, call, given["name"])
     return {"name": given["name"], "value": value}
 
 

@@ -8,7 +8,7 @@ from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.downloads import seal_download
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.core.layers import Availability
+from ecr_emulator.core.layers import Availability, Part
 
 _DIGEST_PATTERN = "[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+"
 
@@ -27,20 +27,13 @@ async def upload_layer_part(emulator: Emulator, call: Call, given: Input) -> Out
             "Invalid parameter at 'partLastByte' failed to satisfy constraint: "
             "'must be greater than or equal to partFirstByte'"
         )
-    upload = await layers.append(
-        emulator,
-        call,
-        given["repositoryName"],
-        given["uploadId"],
-        layers.one_chunk(blob),
-        first_byte=first,
-        length=last - first + 1,
-    )
+    part = Part(layers.one_chunk(blob), first, last - first + 1)
+    size = await layers.append(emulator, call, given["repositoryName"], given["uploadId"], part)
     return {
         "registryId": call.registry.account,
         "repositoryName": given["repositoryName"],
-        "uploadId": upload.id,
-        "lastByteReceived": upload.size - 1,
+        "uploadId": given["uploadId"],
+        "lastByteReceived": size - 1,
     }
 
 

@@ -27,7 +27,7 @@ async def set_repository_policy(emulator: Emulator, call: Call, given: Input) ->
 
 async def get_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a repository's policy."""
-    text = await emulator.metadata.read(repositories.get_policy, call, given["repositoryName"])
+    text = await emulator.metadata.peek(repositories.get_policy, call, given["repositoryName"])
     return _describe(call, given, text)
 
 
@@ -45,7 +45,7 @@ async def put_registry_policy(emulator: Emulator, call: Call, given: Input) -> O
 
 async def get_registry_policy(emulator: Emulator, call: Call, _given: Input) -> Output:
     """Return the registry's policy."""
-    text = await emulator.metadata.read(registry_policy.get, call)
+    text = await emulator.metadata.peek(registry_policy.get, call)
     return {"registryId": call.registry.account, "policyText": text}
 
 

@@ -18,7 +18,7 @@ async def put_replication_configuration(emulator: Emulator, call: Call, given: I
 
 async def describe_registry(emulator: Emulator, call: Call, given: Input) -> Output:
     """Describe the registry's settings, which are its replication rules."""
-    rules = await emulator.metadata.read(replication.rules_of, call.registry)
+    rules = await emulator.metadata.peek(replication.rules_of, call.registry)
     return {"registryId": call.registry.account, "replicationConfiguration": {"rules": rules}}
 
 

@@ -64,7 +64,7 @@ async def describe_repositories(emulator: Emulator, call: Call, given: Input) ->
         )
     limit = page_limit(given)
     after = start_of_page(emulator, call, "repositories", given, "")
-    found = await emulator.metadata.read(repositories.describe, call, names, after, limit + 1)
+    found = await emulator.metadata.peek(repositories.describe, call, names, after, limit + 1)
     page, last = (found, None) if names is not None else split_page(found, limit)
     return {
         "repositories": [_describe(call, repository) for repository in page],

@@ -49,7 +49,7 @@ async def put_registry_scanning_configuration(emulator: Emulator, call: Call, gi
 
 async def get_registry_scanning_configuration(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return how the registry's repositories are scanned."""
-    current = await emulator.metadata.read(scanning.configuration, call.registry)
+    current = await emulator.metadata.peek(scanning.configuration, call.registry)
     return {"registryId": call.registry.account, "scanningConfiguration": _configuration(current)}
 
 

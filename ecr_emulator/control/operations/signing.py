@@ -19,7 +19,7 @@ async def put_signing_configuration(emulator: Emulator, call: Call, given: Input
 
 async def get_signing_configuration(emulator: Emulator, call: Call, _given: Input) -> Output:
     """Return the registry's signing rules."""
-    configuration = await emulator.metadata.read(signing.get_configuration, call)
+    configuration = await emulator.metadata.peek(signing.get_configuration, call)
     return {"registryId": call.registry.account, "signingConfiguration": configuration}
 
 

@@ -23,5 +23,5 @@ async def untag_resource(emulator: Emulator, call: Call, given: Input) -> Output
 
 async def list_tags_for_resource(emulator: Emulator, call: Call, given: Input) -> Output:
     """List a repository's tags."""
-    tags = await emulator.metadata.read(repositories.list_tags, call, given["resourceArn"])
+    tags = await emulator.metadata.peek(repositories.list_tags, call, given["resourceArn"])
     return {"tags": [{"Key": key, "Value": value} for key, value in tags.items()]}

@@ -1,0 +1,149 @@
+"""The events that ECR sends to EventBridge, in the shapes of the ECR user guide.
+
+("Amazon ECR events and EventBridge".) Those of pushes and deletions have media types too, and an empty
+``image-tag`` where there is no tag: the guide's examples do not show it, events of ECR do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Event = dict[str, Any]
+
+IMAGE_ACTION = "ECR Image Action"
+REFERRER_ACTION = "ECR Referrer Action"
+IMAGE_SCAN = "ECR Image Scan"
+REPLICATION_ACTION = "ECR Replication Action"
+PULL_THROUGH_CACHE_ACTION = "ECR Pull Through Cache Action"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A repository, and when something happened there (seconds since 1970)."""
+
+    account: str
+    region: str
+    repository: str
+    arn: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An image; a referrer is one that has a subject itself, as signatures have."""
+
+    digest: str
+    media_type: str
+    artifact_type: str | None
+    is_referrer: bool
+
+
+def image_action(place: Place, subject: Subject, action_type: str, tag: str | None) -> Event:
+    """Return the event of a push or a deletion (``action_type`` PUSH or DELETE)."""
+    detail = _action(place, subject, action_type)
+    return _event(place, _type_of(subject), detail | {"image-tag": tag or ""})
+
+
+def storage_class_action(
+    place: Place, subject: Subject, target: str, last_activated_at: float | None = None
+) -> Event:
+    """Return the event of an image that was archived, or restored at a time (``target`` STANDARD)."""
+    detail = _action(place, subject, "UPDATE_STORAGE_CLASS") | {"target-storage-class": target}
+    if last_activated_at is not None:
+        detail["last-activated-at"] = _moment(last_activated_at, "milliseconds")
+    return _event(place, _type_of(subject), detail)
+
+
+def image_scan(
+    place: Place, digest: str, tags: Sequence[str], status: str, severity_counts: Mapping[str, int]
+) -> Event:
+    """Return the event of a basic scan that is over, with the numbers of what it found."""
+    detail = {
+        "scan-status": status,
+        "repository-name": place.repository,
+        "finding-severity-counts": dict(severity_counts),
+        "image-digest": digest,
+        "image-tags": list(tags),
+    }
+    return _event(place, IMAGE_SCAN, detail, place.arn)
+
+
+def replication_action(
+    place: Place, digest: str, tag: str | None, source_account: str, source_region: str, *, success: bool
+) -> Event:
+    """Return the event of a replication that is over; the place is the destination's."""
+    detail = {
+        "result": "SUCCESS" if success else "FAILED",
+        "repository-name": place.repository,
+        "image-digest": digest,
+        "source-account": source_account,
+        "action-type": "REPLICATE",
+        "source-region": source_region,
+        "image-tag": tag or "",
+    }
+    return _event(place, REPLICATION_ACTION, detail, place.arn)
+
+
+def pull_through_cache_action(
+    place: Place,
+    prefix: str,
+    upstream: str,
+    *,
+    tag: str | None,
+    digest: str | None,
+    failure: tuple[str, str] | None = None,
+) -> Event:
+    """Return the event of an attempt to fetch an image; ``failure`` is its code and its reason."""
+    detail = {
+        "rule-version": "1",
+        "sync-status": "SUCCESS" if failure is None else "FAILED",
+        "ecr-repository-prefix": prefix,
+        "repository-name": place.repository,
+        "upstream-registry-url": upstream,
+    }
+    if tag is not None:
+        detail["image-tag"] = tag
+    if digest is not None:
+        detail["image-digest"] = digest
+    if failure is not None:
+        detail["failure-code"], detail["failure-reason"] = failure
+    return _event(place, PULL_THROUGH_CACHE_ACTION, detail, place.arn)
+
+
+def _action(place: Place, subject: Subject, action_type: str) -> dict[str, Any]:
+    detail = {
+        "result": "SUCCESS",
+        "repository-name": place.repository,
+        "image-digest": subject.digest,
+        "action-type": action_type,
+        "manifest-media-type": subject.media_type,
+    }
+    if subject.artifact_type is not None:
+        detail["artifact-media-type"] = subject.artifact_type
+    return detail
+
+
+def _type_of(subject: Subject) -> str:
+    return REFERRER_ACTION if subject.is_referrer else IMAGE_ACTION
+
+
+def _event(place: Place, detail_type: str, detail: dict[str, Any], *resources: str) -> Event:
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": detail_type,
+        "source": "aws.ecr",
+        "account": place.account,
+        "time": _moment(place.time, "seconds"),
+        "region": place.region,
+        "resources": list(resources),
+        "detail": detail,
+    }
+
+
+def _moment(seconds: float, precision: str) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

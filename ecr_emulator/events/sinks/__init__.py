@@ -1,0 +1,1 @@
+"""The sinks that events go to: ``base.py`` is the port, and each kind has a module."""

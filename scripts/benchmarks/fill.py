@@ -1,0 +1,93 @@
+"""Fill a store of the emulator with images: python fill.py DATA_FOLDER REPOSITORIES IMAGES_OF_EACH.
+
+Run by the interpreter and in the work tree of the emulator that is measured, before it is started. Rows
+are written as pushes write them; only the bytes of the layers, which no metadata call reads, are not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from ecr_emulator.metadata.images import Image
+from ecr_emulator.metadata.repositories import Repository
+from ecr_emulator.metadata.sqlite import SqliteMetadata
+from ecr_emulator.metadata.store import Transaction
+
+BATCH = 2000
+NOW = 1767225600.0  # 2026-01-01
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+async def main(folder: Path, repositories: int, images: int) -> None:
+    """Write repositories fill/000, fill/001 and so on, each with images tagged image-0, image-1 and so on."""
+    metadata = SqliteMetadata(folder / "metadata.sqlite", durable=False)
+    for number in range(repositories):
+        repository = await metadata.write(_create, f"fill/{number:03}")
+        for first in range(0, images, BATCH):
+            await metadata.write(_fill, repository, first, min(first + BATCH, images))
+    await metadata.close()
+
+
+def _create(tx: Transaction, name: str) -> Repository:
+    repository = tx.repositories.insert(
+        account="000000000000",
+        region="us-east-1",
+        name=name,
+        created_at=NOW,
+        tag_mutability="MUTABLE",
+        tag_exclusions=(),
+        scan_on_push=False,
+        encryption_type="AES256",
+        kms_key=None,
+    )
+    for layer in range(4):
+        tx.layers.insert(repository.id, _digest(f"layer {layer}"), 1000, NOW)
+    return repository
+
+
+def _fill(tx: Transaction, repository: Repository, first: int, end: int) -> None:
+    for number in range(first, end):
+        config, own = _digest(f"config {number}"), _digest(f"own layer {number}")
+        layers = [*(_digest(f"layer {layer}") for layer in range(4)), own]
+        document = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CONFIG_TYPE, "digest": config, "size": 1000},
+            "layers": [{"mediaType": LAYER_TYPE, "digest": layer, "size": 1000} for layer in layers],
+        }
+        manifest = json.dumps(document).encode()
+        image = Image(
+            id=0,
+            repository_id=repository.id,
+            digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}",
+            media_type=MANIFEST_TYPE,
+            artifact_type=CONFIG_TYPE,
+            config_media_type=CONFIG_TYPE,
+            subject_digest=None,
+            annotations=None,
+            manifest_size=len(manifest),
+            size=6000,
+            pushed_at=NOW + number,
+            last_pulled_at=None,
+        )
+        image_id = tx.images.insert(image, manifest)
+        types = {config: CONFIG_TYPE, **dict.fromkeys(layers, LAYER_TYPE)}
+        tx.images.add_references(image_id, repository.id, "layer", types)
+        for digest in (config, own):
+            tx.layers.insert(repository.id, digest, 1000, NOW)
+        tx.tags.put(repository.id, f"image-{number}", image_id)
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
