@@ -54,6 +54,11 @@ async def check(stores: Stores, tally: Tally, *, fast: bool = False) -> AsyncIte
 
     With ``fast`` blobs are not read: they only have to be there, with the right size.
     """
+    if damage := await stores.metadata.damage():
+        # Queries may fail now, or find the wrong rows.
+        for problem in damage[:_MOST]:
+            yield Finding("metadata", problem)
+        return
     for finding in await stores.metadata.read(_lost_rows):
         yield finding
     async for finding in _repositories(stores, tally):

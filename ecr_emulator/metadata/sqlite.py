@@ -203,6 +203,21 @@ class SqliteMetadata:
         self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
         return await future
 
+    async def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with its file."""
+        return await asyncio.to_thread(self._damage)
+
+    def _damage(self) -> list[str]:
+        # A transaction on a damaged file can't even be ended.
+        connection = self._connect()
+        try:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        finally:
+            connection.close()
+        return [] if found == ["ok"] else found
+
     async def close(self) -> None:
         """Finish what was begun and close the connections."""
         self._jobs.put(None)

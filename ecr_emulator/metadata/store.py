@@ -124,6 +124,10 @@ class MetadataStore(Protocol):
         """
         ...
 
+    async def damage(self) -> list[str]:
+        """Return what the database finds wrong with its own files, where it looks at them."""
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of the database."""
         ...

@@ -114,6 +114,25 @@ def test_damage_to_rows_is_found(data: Path, sql: str) -> None:
     assert report["damage"] >= 1
 
 
+def test_damage_to_the_database_is_found(data: Path) -> None:
+    file = data / "metadata.sqlite"
+    with sqlite3.connect(file) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'images'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    content = bytearray(file.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    file.write_bytes(content)
+    done = run("check", "--data-dir", data)
+    assert (done.status, "damage: metadata: " in done.out) == (1, True), done
+    file.write_bytes(b"no database" * 1000)
+    done = run("check", "--data-dir", data)
+    assert (done.status, done.err) == (
+        1,
+        f"ecr-emulator: can't use the data folder {data}: file is not a database\n",
+    )
+
+
 def test_what_may_be_incomplete_is_no_damage(data: Path) -> None:
     change(data, f"DELETE FROM layers WHERE digest = 'sha256:{LAYER}' AND repository_id = 1")
     done = run("check", "--layer-check", "off", "--data-dir", data)
