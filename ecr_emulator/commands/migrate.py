@@ -10,6 +10,7 @@ from ecr_emulator import stores
 from ecr_emulator.commands import bytes_text, counted, report
 from ecr_emulator.core import migration
 from ecr_emulator.core.emulator import StoresError
+from ecr_emulator.core.migration import Migrated
 from ecr_emulator.settings import Settings, SettingsError, load
 
 DESCRIPTION = (
@@ -36,16 +37,17 @@ async def run(_settings: Settings, options: argparse.Namespace) -> int:
     source, target = _settings_of(options.source), _settings_of(options.target)
     if all(getattr(source, name) == getattr(target, name) for name in stores.SETTINGS):
         raise StoresError("source and target are the same")
-    shown = 0.0
+    shown = time.monotonic()
 
-    def progress(line: str) -> None:
+    def copied(migrated: Migrated) -> None:
         nonlocal shown
-        if not line.startswith("copied ") or time.monotonic() - shown > _INTERVAL:
+        if time.monotonic() - shown > _INTERVAL:
             shown = time.monotonic()
-            report(line)
+            all_blobs = counted(max(migrated.all_blobs, migrated.seen), "blob")
+            report(f"{migrated.seen} of {all_blobs}, {bytes_text(migrated.size)} copied")
 
     async with stores.opened(source) as opened, stores.opened(target, create=True) as made:
-        migrated = await migration.migrate(opened, made, progress, replace=options.replace)
+        migrated = await migration.migrate(opened, made, report, copied, replace=options.replace)
     report(
         f"migrated {counted(migrated.tally.repositories, 'repository')},"
         f" {counted(migrated.tally.images, 'image')}, {counted(migrated.rows, 'row')};"

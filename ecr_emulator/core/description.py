@@ -128,7 +128,7 @@ def of_registry(tx: Transaction, call: Call) -> Description:
             tx, call, "", pull_time_exclusions.MAX_EXCLUSIONS
         ),
     }
-    return json.loads(json.dumps(_without_none(described)))  # type: ignore[no-any-return]
+    return _without_none(described)
 
 
 def _signing_rules(tx: Transaction, call: Call) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""What a running server holds: settings, stores, clock, key, upstreams, scanner, and known principals."""
+"""What a running server holds, and the part of it that commands beside a server have: the stores."""
 
 from __future__ import annotations
 

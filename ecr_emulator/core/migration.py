@@ -33,7 +33,8 @@ _AT_ONCE = 4
 _COPIED = tuple(table for table in TABLES if table.name != "uploads")
 _BYTES = "base64"
 
-Progress = Callable[[str], None]
+Phase = Callable[[str], None]
+Copied = Callable[["Migrated"], None]
 
 
 class MigrationError(StoresError):
@@ -42,16 +43,23 @@ class MigrationError(StoresError):
 
 @dataclass(slots=True)
 class Migrated:
-    """How much was migrated; ``blobs`` are those that were copied, of ``size`` bytes."""
+    """How much was migrated; ``blobs`` of the ``seen`` ones were copied, of ``size`` bytes."""
 
     rows: int = 0
+    all_blobs: int = 0
+    """Blobs that the source had when it began."""
+    seen: int = 0
     blobs: int = 0
     size: int = 0
     tally: integrity.Tally = field(default_factory=integrity.Tally)
 
 
-async def migrate(source: Stores, target: Stores, progress: Progress, *, replace: bool = False) -> Migrated:
+async def migrate(
+    source: Stores, target: Stores, phase: Phase, copied: Copied, *, replace: bool = False
+) -> Migrated:
     """Bring a target to what a source has; one that has something only with ``replace``.
+
+    Each phase is told when it begins, and each blob when it was copied, or was there.
 
     Blobs that the target has already are not copied again, so that a migration which was cut short can be
     run again. Raises MigrationError.
@@ -60,17 +68,19 @@ async def migrate(source: Stores, target: Stores, progress: Progress, *, replace
     if present and not replace:
         raise MigrationError("the target is not empty; --replace gives up what it has")
     migrated = Migrated()
-    progress("copying blobs")
-    await _copy_all_blobs(source, target, migrated, progress)
+    phase("copying blobs")
+    migrated.all_blobs = await source.metadata.read(_count_blobs)
+    await _copy_all_blobs(source, target, migrated, copied)
     with tempfile.TemporaryDirectory(prefix="ecr-emulator-migration-") as folder:
         spool = Path(folder) / "rows"
-        progress("reading the metadata")
+        phase("reading the metadata")
+        migrated.seen = 0
         counts = await source.metadata.read(_write_rows, spool)
-        await _copy_new_blobs(source, target, spool, migrated, progress)
-        progress("writing the metadata")
+        await _copy_new_blobs(source, target, spool, migrated, copied)
+        phase("writing the metadata")
         await target.metadata.write(_read_rows, spool)
     await garbage.remove_freed(target)
-    progress("verifying")
+    phase("verifying")
     await _verify(target, counts, migrated)
     return migrated
 
@@ -79,12 +89,16 @@ def _registries(tx: Transaction) -> list[tuple[str, str]]:
     return tx.registries()
 
 
-async def _copy_all_blobs(source: Stores, target: Stores, migrated: Migrated, progress: Progress) -> None:
+def _count_blobs(tx: Transaction) -> int:
+    return next(tx.tables.count(table) for table in TABLES if table.name == "blobs")
+
+
+async def _copy_all_blobs(source: Stores, target: Stores, migrated: Migrated, copied: Copied) -> None:
     last = 0
     while page := await source.metadata.read(_page_of_blobs, last):
         last = page[-1].id
         # One that is missing may have been collected just now.
-        await _copy_blobs(source, target, page, migrated, progress)
+        await _copy_blobs(source, target, page, migrated, copied)
 
 
 def _page_of_blobs(tx: Transaction, last: int) -> list[KnownBlob]:
@@ -92,13 +106,13 @@ def _page_of_blobs(tx: Transaction, last: int) -> list[KnownBlob]:
 
 
 async def _copy_new_blobs(
-    source: Stores, target: Stores, spool: Path, migrated: Migrated, progress: Progress
+    source: Stores, target: Stores, spool: Path, migrated: Migrated, copied: Copied
 ) -> None:
     """Copy the blobs that the rows name and the target does not have."""
     rows = _batches(_rows(spool))
     while batch := await asyncio.to_thread(next, rows, None):
         named = [KnownBlob(**row) for table, row in batch if table == "blobs"]
-        if missing := await _copy_blobs(source, target, named, migrated, progress):
+        if missing := await _copy_blobs(source, target, named, migrated, copied):
             raise MigrationError(
                 f"the source has no bytes of {missing[0].digest}: was its image deleted just now? Run it "
                 "again, or run check on the source"
@@ -106,7 +120,7 @@ async def _copy_new_blobs(
 
 
 async def _copy_blobs(
-    source: Stores, target: Stores, blobs: Sequence[KnownBlob], migrated: Migrated, progress: Progress
+    source: Stores, target: Stores, blobs: Sequence[KnownBlob], migrated: Migrated, copied: Copied
 ) -> list[KnownBlob]:
     """Copy the blobs that the target does not have; return those that the source does not have."""
     slots = asyncio.Semaphore(_AT_ONCE)
@@ -114,14 +128,14 @@ async def _copy_blobs(
 
     async def copy(known: KnownBlob) -> None:
         async with slots:
-            if await _has(target, known):
-                return
-            if not await _copy_blob(source, target, known):
-                missing.append(known)
-                return
-        migrated.blobs += 1
-        migrated.size += known.size
-        progress(f"copied {migrated.blobs} blobs, {migrated.size} bytes")
+            if not await _has(target, known):
+                if not await _copy_blob(source, target, known):
+                    missing.append(known)
+                    return
+                migrated.blobs += 1
+                migrated.size += known.size
+        migrated.seen += 1
+        copied(migrated)
 
     tasks = [asyncio.create_task(copy(known)) for known in blobs]
     try:
