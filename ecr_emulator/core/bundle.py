@@ -5,7 +5,7 @@
 ``ACCOUNT/REGION/team+app/metadata.json``      the repository ``team/app``; before its blobs and manifests
 ``blobs/sha256/…``                             blobs once for all repositories, manifests of each of them
 ``ACCOUNT/REGION/team+app/``                   an OCI image layout, whose ``blobs`` is a link to that folder
-``index.json``, ``oci-layout``                 an OCI image layout of all tagged images, by their full names
+``oci-layout``, ``index.json``                 an OCI image layout of all tagged images, by their full names
 =============================================  ==========================================================
 
 Both are written and read from the first byte to the last, so that they can come from a pipe.
@@ -25,6 +25,8 @@ from ecr_emulator.core.registry import Registry
 
 VERSION = 1
 METADATA = "metadata.json"
+# The last file.
+INDEX = "index.json"
 OCI_LAYOUT = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 REF_NAME = "org.opencontainers.image.ref.name"
 # By which containerd, and Docker above it, name an image that they load.

@@ -156,7 +156,7 @@ class _Export:
         await self._tar.link(f"{folder}/blobs", "../../../blobs")
         names = [(image, tag) for image, tags in content.images for tag in tags or (None,)]
         manifests = [_descriptor(image, tag) for image, tag in names]
-        await self._tar.add_json(f"{folder}/index.json", {"schemaVersion": 2, "manifests": manifests})
+        await self._tar.add_json(f"{folder}/{bundle.INDEX}", {"schemaVersion": 2, "manifests": manifests})
         host = f"{registry.account}.dkr.ecr.{registry.region}.amazonaws.com"
         for image, tags in content.images:
             for tag in tags:
@@ -197,7 +197,7 @@ class _Export:
         """Write what tells of all repositories."""
         head, foot = b'{"schemaVersion": 2, "manifests": [\n', b"\n]}\n"
         await self._tar.add("oci-layout", bundle.OCI_LAYOUT)
-        async with self._tar.file("index.json", len(head) + self._index_size + len(foot)) as write:
+        async with self._tar.file(bundle.INDEX, len(head) + self._index_size + len(foot)) as write:
             await write(head)
             self._index.seek(0)
             while chunk := await asyncio.to_thread(self._index.read, reading.CHUNK_SIZE):

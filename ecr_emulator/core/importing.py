@@ -101,6 +101,7 @@ class _Import:
         self._into = into
         self._source: Registry | None = None
         self._begun = False
+        self._is_whole = False
         self._repository: _Repository | None = None
         self._imported = Imported()
         self.at = bundle.METADATA
@@ -115,6 +116,8 @@ class _Import:
         elif registry := bundle.repository_of(path):
             await self._end_repository()
             await self._begin_repository(registry, await _json(entry, content))
+        elif path == bundle.INDEX:
+            self._is_whole = True
         elif self._repository and (digest := bundle.digest_of_path(path)):
             await self._content(self._repository, digest, entry, content)
 
@@ -123,6 +126,8 @@ class _Import:
         if not self._begun:
             raise BundleError("this is no export: it is empty")
         await self._end_repository()
+        if not self._is_whole:
+            raise BundleError(f"this export is cut off: it does not end with {bundle.INDEX}")
         return self._imported
 
     async def _begin(self, document: Any) -> None:

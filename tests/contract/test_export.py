@@ -210,6 +210,7 @@ def test_pipes_do(original: Path, tmp_path: Path) -> None:
         ("member", "images[0]: Additional properties are not allowed ('colour' was unexpected)"),
         ("first", "this is no export"),
         ("empty", "this is no export: it is empty"),
+        ("cut", "this export is cut off"),
         ("policy", "Invalid repository policy provided"),
     ],
 )
@@ -233,6 +234,11 @@ def test_a_damaged_export_is_refused(original: Path, tmp_path: Path, change: str
         document["images"][0]["colour"] = "red"
     elif change == "policy":
         document["policy"] = "{}"
+    elif change == "cut":
+        # Between two repositories, so that each one that is there is whole.
+        names = list(files)
+        last = names.index(f"{ACCOUNT}/us-east-1/shop+cart+blobs/metadata.json")
+        files = {name: files[name] for name in names[:last]}
     elif change == "first":
         del files["metadata.json"]
     else:
