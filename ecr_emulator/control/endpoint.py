@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+import orjson
 from aiohttp import web
 
 from ecr_emulator import bodies
@@ -163,9 +164,17 @@ def _error_response(error: errors.EcrError, request_id: str) -> web.Response:
     return response
 
 
+def _dump(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Half of a surrogate pair, as JSON can have it, that a message cites.
+        return json.dumps(body).encode()
+
+
 def _response(status: int, body: dict[str, Any], request_id: str) -> web.Response:
     return web.Response(
         status=status,
-        body=json.dumps(body).encode(),
+        body=_dump(body),
         headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request_id},
     )

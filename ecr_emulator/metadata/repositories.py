@@ -41,7 +41,8 @@ class RepositoryPolicy:
 
 def _repository(row: Row) -> Repository:
     values: dict[str, Any] = dict(row)
-    values["tag_exclusions"] = tuple(json.loads(values["tag_exclusions"]))
+    exclusions = values["tag_exclusions"]
+    values["tag_exclusions"] = tuple(json.loads(exclusions)) if exclusions != "[]" else ()
     values["scan_on_push"] = bool(values["scan_on_push"])
     return Repository(**values)
 
