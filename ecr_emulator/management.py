@@ -253,9 +253,7 @@ async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: 
         return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
 
 
-async def _answer(
-    emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request
-) -> web.Response:
+async def _answer(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
 

@@ -115,6 +115,7 @@ class Settings:
     scan_findings: str = _setting("", "JSON file with what scans of certain images are to find")
     scan_timeout: int = _setting(300, "seconds that a scan may take")
     scan_max_size: int = _setting(8192, "MiB of an image, decompressed, up to which it is scanned")
+    seed: str = _setting("", "TOML or JSON file with what there is to be when the server starts")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     audit_log: str = _setting("", "file to which a record of every call is appended, in CloudTrail's shape")
     event_sinks: list[str] = field(
