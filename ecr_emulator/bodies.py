@@ -36,7 +36,8 @@ async def chunks(request: web.Request, patience: float) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise SlowBodyError(f"less than {LEAST_PROGRESS} bytes of the body in {patience} s") from None
         if not chunk:
-            if ends_piece:
+            # An empty body says for ever that a piece ends.
+            if ends_piece and not request.content.at_eof():
                 continue
             return
         waited, received = waited + loop.time() - since, received + len(chunk)
