@@ -21,8 +21,9 @@ from ecr_emulator.blobs.base import (
 )
 from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.blobs.s3 import S3Blobs
-from tests.blobs.conftest import BUCKET, all_names, append, content, give, publish, s3_store
+from tests.blobs.conftest import all_names, append, content, give, publish, s3_store
 from tests.blobs.faulty import Fault, FaultyS3
+from tests.s3 import BUCKET
 
 # What comes after an append of several parts, and has to be read to be part of a blob.
 SMALL = b"small"

@@ -27,10 +27,14 @@ def test_rows_come_in_the_order_of_keys_of_several_columns(store: Store) -> None
         for name in ("X", "y")
     ]
     store.write(lambda tx: tx.tables.insert(table, rows[::-1]))
-    seen: list[dict[str, Any]] = []
-    while page := store.read(lambda tx: tx.tables.page(table, seen[-1] if seen else None, 3)):
-        seen += page
-    assert seen == rows
+
+    def pages(tx: Transaction) -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = []
+        while page := tx.tables.page(table, seen[-1] if seen else None, 3):
+            seen += page
+        return seen
+
+    assert store.read(pages) == rows
     assert store.read(lambda tx: tx.tables.count(table)) == len(rows)
     store.write(lambda tx: tx.tables.clear(table))
     assert store.read(lambda tx: tx.tables.count(table)) == 0
