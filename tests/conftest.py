@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from ecr_emulator.testing import background
-from tests.stores import ScaledStores
+from tests.stores import LocalStores, ScaledStores
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgres
@@ -69,12 +69,12 @@ def scaled(postgres: Postgres, versitygw: Versitygw) -> Iterator[ScaledStores]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _stores(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each server that runs in this process the stores that were asked for."""
+def backing(request: pytest.FixtureRequest) -> Iterator[LocalStores | ScaledStores]:
+    """The stores that were asked for, which each server has that runs in this process."""
     if request.config.getoption("--store") == "local":
-        yield
+        yield LocalStores()
         return
     stores: ScaledStores = request.getfixturevalue("scaled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background, "running", stores.running)
-        yield
+        yield stores

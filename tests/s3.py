@@ -15,6 +15,7 @@ from aiobotocore.session import AioSession, get_session
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
+from ecr_emulator.blobs.bucket import S3Location
 from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
 
 BUCKET = "registry"
@@ -48,6 +49,23 @@ class S3Service:
     def new_url(self, options: str = "") -> str:
         """Return what BLOBS_URL is for blobs of which there are none yet."""
         return f"s3://{BUCKET}/{uuid4().hex}?endpoint={self.endpoint}&region=us-east-1{options}"
+
+    def objects(self, url: str) -> dict[str, bytes]:
+        """Return the objects of a store, by what comes after its prefix."""
+        client, prefix = s3_client(self.endpoint), S3Location.parse(url).prefix
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        return {
+            key.removeprefix(prefix): client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys
+        }
+
+    def put(self, url: str, name: str, content: bytes | None) -> None:
+        """Write an object of a store, or remove it."""
+        client, key = s3_client(self.endpoint), S3Location.parse(url).prefix + name
+        if content is None:
+            client.delete_object(Bucket=BUCKET, Key=key)
+        else:
+            client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
 
 class Moto(S3Service):
