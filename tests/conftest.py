@@ -9,10 +9,11 @@ import pytest
 from hypothesis import settings
 
 from ecr_emulator.testing import background
-from tests.stores import ScaledStores
+from tests.stores import LocalStores, ScaledStores
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgres
+    from tests.s3 import Versitygw
 
 # The same examples in each run, and no limit on the time of one: a busy machine fails no test.
 settings.register_profile("tests", deadline=None, derandomize=True)
@@ -46,13 +47,34 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[Versitygw]:
+    """An S3 service."""
+    from tests.s3 import Versitygw
+
+    with Versitygw() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def scaled(postgres: Postgres, versitygw: Versitygw) -> Iterator[ScaledStores]:
+    """Stores in PostgreSQL and S3; servers in this process have the credentials."""
+    from ecr_emulator.blobs import bucket
+    from tests.s3 import new_sdk
+
+    sdk = new_sdk()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bucket, "get_session", lambda: sdk)
+        yield ScaledStores(postgres, versitygw)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _stores(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each server that runs in this process the stores that were asked for."""
+def backing(request: pytest.FixtureRequest) -> Iterator[LocalStores | ScaledStores]:
+    """The stores that were asked for, which each server has that runs in this process."""
     if request.config.getoption("--store") == "local":
-        yield
+        yield LocalStores()
         return
-    stores = ScaledStores(request.getfixturevalue("postgres"))
+    stores: ScaledStores = request.getfixturevalue("scaled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background, "running", stores.running)
-        yield
+        yield stores

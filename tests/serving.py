@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,17 @@ def stop(what: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0.1") -> Iterator[Server]:
-    """Run an emulator that keeps its state in ``folder``; over TLS where ``--tls`` is among the flags."""
+def serve(
+    folder: Path,
+    logs: dict[str, Path],
+    *flags: str,
+    host: str = "127.0.0.1",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run an emulator that keeps its state in ``folder``, unless ``environment`` says otherwise.
+
+    It speaks TLS where ``--tls`` is among the flags.
+    """
     log = folder / "server.log"
     title = " ".join(["the server's log", *flags])
     # The system chooses the port: one that was free a moment ago may be taken on a busy machine.
@@ -96,7 +105,7 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0
         process = subprocess.Popen(
             [*command, "--data-dir", str(folder / "data"), *flags],
             cwd=ROOT,
-            env=env,
+            env=env | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

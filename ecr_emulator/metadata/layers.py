@@ -77,7 +77,7 @@ class Layers:
     def used(self, repository_id: int) -> list[Layer]:
         """Return the layers of a repository that its images name."""
         rows = self._database.all(
-            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            "SELECT layers.digest, size, blob_id, name AS blob_name, encryption_key"
             " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
             " WHERE repository_id = :repository_id AND EXISTS (SELECT 1 FROM image_references AS naming"
             " WHERE naming.repository_id = layers.repository_id AND naming.kind = 'layer'"

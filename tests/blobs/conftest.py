@@ -1,7 +1,6 @@
 """Fixtures of the blob stores' contract: each of them, opened as by one server or by two.
 
-S3 is moto's server, and versitygw where ``scripts/install_s3.sh`` has built it and the environment variable
-``ECR_EMULATOR_TEST_S3`` asks for it.
+S3 is moto's server, and versitygw too with ``--store scaled``.
 """
 
 from __future__ import annotations
@@ -9,20 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
-import subprocess
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from aiobotocore.session import AioSession, get_session
-from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
-from moto.server import ThreadedMotoServer
+from aiobotocore.session import AioSession
 
 from ecr_emulator.blobs import bucket, pieces, reading, s3
 from ecr_emulator.blobs.base import BlobStore, Published
@@ -30,13 +21,7 @@ from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.blobs.s3 import S3Blobs
 from tests.blobs.faulty import FaultyS3
-from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
-
-VERSITYGW = ROOT / "build" / "bin" / "versitygw"
-SERVICES = ["moto"]
-if os.environ.get("ECR_EMULATOR_TEST_S3") == "versitygw":
-    SERVICES.append("versitygw")
-BUCKET = "registry"
+from tests.s3 import Moto, S3Service, new_sdk
 
 OpenStore = Callable[[], AbstractAsyncContextManager[BlobStore]]
 
@@ -59,76 +44,38 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    s3_client(endpoint).create_bucket(Bucket=BUCKET)
-    yield endpoint
-    server.stop()
+def moto() -> Iterator[Moto]:
+    with Moto() as service:
+        yield service
 
 
-@pytest.fixture(scope="session")
-def versitygw_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("versitygw"), free_port()
-    endpoint, log = f"http://127.0.0.1:{port}", folder / "log"
-    (folder / "objects").mkdir()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [VERSITYGW, "--port", f"127.0.0.1:{port}", "posix", folder / "objects"],
-            env={**os.environ, "ROOT_ACCESS_KEY": "testing", "ROOT_SECRET_KEY": "testing"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-    def ready() -> bool:
-        try:
-            s3_client(endpoint).create_bucket(Bucket=BUCKET)
-        except EndpointConnectionError:
-            return False
-        return True
-
-    await_ready("versitygw", process, log, ready)
-    yield endpoint
-    stop("versitygw", process, log)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    scaled = ["versitygw"] if metafunc.config.getoption("--store") == "scaled" else []
+    for name, stores in (("s3_url", []), ("open_store", ["filesystem"])):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, [*stores, "moto", *scaled], indirect=True)
 
 
-def s3_client(endpoint: str) -> Any:
-    """A boto3 client of an S3 service."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(proxies={}, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
-
-
-@pytest.fixture(params=SERVICES)
+@pytest.fixture
 def s3_url(request: pytest.FixtureRequest, credentials: None) -> str:
     """Where a test's blobs are, in each S3 service."""
-    return _s3_url(request, request.param)
+    return _new_url(request)
 
 
-def _s3_url(request: pytest.FixtureRequest, service: str) -> str:
-    endpoint = request.getfixturevalue(f"{service}_endpoint")
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}?endpoint={endpoint}&region=us-east-1"
+def _new_url(request: pytest.FixtureRequest) -> str:
+    service: S3Service = request.getfixturevalue(request.param)
+    return service.new_url()
 
 
 @pytest.fixture(scope="session")
 def sdk() -> AioSession:
     """The SDK, which reads its models of AWS's services once for all tests."""
-    return get_session()
+    return new_sdk()
 
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch, sdk: AioSession) -> None:
-    """The credentials that the S3 services take, in the environment."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+    """The credentials that the S3 services take."""
     monkeypatch.setattr(bucket, "get_session", lambda: sdk)
 
 
@@ -182,12 +129,12 @@ async def file_store(folder: Path) -> AsyncIterator[FilesystemBlobs]:
         await store.close()
 
 
-@pytest.fixture(params=["filesystem", *SERVICES])
+@pytest.fixture
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, credentials: None) -> OpenStore:
     """Opens the same store, each time as another server does."""
     if request.param == "filesystem":
         return lambda: file_store(tmp_path)
-    url = _s3_url(request, request.param)
+    url = _new_url(request)
     return lambda: s3_store(url)
 
 

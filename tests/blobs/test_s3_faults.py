@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -19,10 +19,11 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     digest_of,
 )
-from ecr_emulator.blobs.bucket import S3Location
+from ecr_emulator.blobs.bucket import Part, S3Location
 from ecr_emulator.blobs.s3 import S3Blobs
-from tests.blobs.conftest import BUCKET, all_names, append, content, give, publish, s3_store
+from tests.blobs.conftest import all_names, append, content, give, publish, s3_store
 from tests.blobs.faulty import Fault, FaultyS3
+from tests.s3 import BUCKET
 
 # What comes after an append of several parts, and has to be read to be part of a blob.
 SMALL = b"small"
@@ -194,6 +195,15 @@ async def test_a_service_that_ignores_conditions_is_refused(faulty: FaultyS3, s3
             pass
 
 
+async def test_a_server_starts_though_the_answer_to_its_first_write_is_lost(
+    faulty: FaultyS3, s3_url: str, no_patience: None
+) -> None:
+    faulty.fail("lose the answer", 1, "PUT", "check")
+    async with s3_store(faulty.behind(s3_url)) as store:
+        assert faulty.failures == 1
+        assert await all_names(store) == []
+
+
 async def test_a_bucket_that_is_not_there_is_refused(runner: asyncio.Runner, s3_url: str) -> None:
     with pytest.raises(BlobSetupError, match="NoSuchBucket"):
         async with s3_store(s3_url.replace(BUCKET, "no-such-bucket")):
@@ -220,3 +230,18 @@ def test_a_location_has_a_prefix_and_options() -> None:
     assert S3Location.parse(text) == S3Location(
         "bucket", "some/prefix/", "http://127.0.0.1:9000", "eu-central-1", False
     )
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_parts_are_read_to_their_end(runner: asyncio.Runner, store: S3Blobs, number: int) -> None:
+    """Where they are hashed, which goes on after the last one was handed on."""
+    ended = []
+
+    async def parts() -> AsyncIterator[Part]:
+        for position in range(1, number + 1):
+            yield Part(bytes(s3.PART_SIZE), is_last=position == number)
+        await asyncio.sleep(0)
+        ended.append(True)
+
+    assert await store.bucket.write("key", parts()) == s3.PART_SIZE * number
+    assert ended == [True]

@@ -17,11 +17,11 @@ from ecr_emulator.blobs.bucket import S3Location
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
-from tests.blobs.conftest import BUCKET, s3_client
 from tests.blobs.faulty import FaultyS3
 from tests.contract.blocking import unblocked_loop
 from tests.contract.conftest import connect, image_manifest, put_image, sha256
 from tests.contract.oci_client import Answer, OciClient
+from tests.s3 import BUCKET, s3_client
 
 CONTENT = bytes(range(200)) * 5
 

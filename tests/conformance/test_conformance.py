@@ -28,13 +28,15 @@ EVERYTHING = ("--oci-deletes", "on", "--layer-check", "off")
 NOT_OFFERED = {"Blob anonymous mount"}
 
 
-def run_suite(folder: Path, *flags: str, sparse: bool) -> dict[str, dict[str, str]]:
+def run_suite(folder: Path, place: dict[str, str], *flags: str, sparse: bool) -> dict[str, dict[str, str]]:
     """Run the suite against a server with those flags and return its results by API and by data.
+
+    ``place`` has the environment variables by which the server finds its stores.
 
     With ``sparse`` it also pushes manifests some of whose blobs and images were never pushed.
     """
     assert SUITE.exists(), "the suite is not installed: run scripts/install_conformance.sh"
-    with serve(folder, {}, *flags) as server:
+    with serve(folder, {}, *flags, environment=place) as server:
         ecr = api_of(server)
         for name in ("conformance/repo1", "conformance/repo2"):
             ecr.create_repository(repositoryName=name)
@@ -72,10 +74,10 @@ def password_of(token: str) -> str:
         pytest.param((), DELETES | TAG_DELETES, id="ecr"),
     ],
 )
-def test_nothing_fails_and_only_what_ecr_lacks_is_unsupported(tmp_path, flags, unsupported):
+def test_nothing_fails_and_only_what_ecr_lacks_is_unsupported(tmp_path, backing, flags, unsupported):
     (tmp_path / "keys.toml").write_text(f'AES256 = "{"5b" * 32}"\n')
     flags = [str(tmp_path / flag) if flag == "keys.toml" else flag for flag in flags]
-    results = run_suite(tmp_path, "--auth", "token", *flags, sparse=bool(flags))
+    results = run_suite(tmp_path, backing.new_environment(), "--auth", "token", *flags, sparse=bool(flags))
     assert set(results["apis"].values()) | set(results["data"].values()) <= {"Pass", "Skip", "Disabled"}
     skipped = {name for name, outcome in results["apis"].items() if outcome != "Pass"}
     assert skipped == unsupported | NOT_OFFERED

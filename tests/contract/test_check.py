@@ -12,6 +12,7 @@ import pytest
 
 from tests.contract.conftest import connect, put_image, upload_layer
 from tests.contract.stores import ACCOUNT, run, serving
+from tests.stores import LocalStores, ScaledStores
 
 LAYER = hashlib.sha256(b"layer seed").hexdigest()
 CART = f"{ACCOUNT}/us-east-1/shop/cart"
@@ -37,6 +38,7 @@ def layer_file(data: Path) -> Path:
     return file
 
 
+@pytest.mark.local
 def test_a_whole_store_has_no_damage(data: Path) -> None:
     done = run("check", "--data-dir", data)
     assert (done.status, done.out) == (0, "4 repositories, 8 images, 6 blobs (75 bytes): no damage\n")
@@ -55,6 +57,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.local
 @pytest.mark.parametrize("kind", FILES)
 def test_damage_to_blobs_is_found(data: Path, kind: str) -> None:
     damage, problem = FILES[kind]
@@ -103,6 +106,7 @@ ROWS = {
 }
 
 
+@pytest.mark.local
 @pytest.mark.parametrize("sql", ROWS)
 def test_damage_to_rows_is_found(data: Path, sql: str) -> None:
     change(data, sql)
@@ -114,6 +118,7 @@ def test_damage_to_rows_is_found(data: Path, sql: str) -> None:
     assert report["damage"] >= 1
 
 
+@pytest.mark.local
 def test_damage_to_the_database_is_found(data: Path) -> None:
     file = data / "metadata.sqlite"
     with sqlite3.connect(file) as database:
@@ -133,6 +138,7 @@ def test_damage_to_the_database_is_found(data: Path) -> None:
     )
 
 
+@pytest.mark.local
 def test_what_may_be_incomplete_is_no_damage(data: Path) -> None:
     change(data, f"DELETE FROM layers WHERE digest = 'sha256:{LAYER}' AND repository_id = 1")
     done = run("check", "--layer-check", "off", "--data-dir", data)
@@ -142,6 +148,7 @@ def test_what_may_be_incomplete_is_no_damage(data: Path) -> None:
     assert run("check", "--data-dir", data).status == 0
 
 
+@pytest.mark.local
 def test_garbage_is_no_damage(data: Path) -> None:
     stray = data / "blobs" / "sha256" / "ab" / f"ab{'0' * 62}.1-{'0' * 16}"
     stray.parent.mkdir(exist_ok=True)
@@ -157,7 +164,9 @@ def test_garbage_is_no_damage(data: Path) -> None:
     assert not stray.exists()
 
 
-def test_garbage_is_collected_once_nobody_has_counted_on_it_for_the_grace(tmp_path: Path) -> None:
+def test_garbage_is_collected_once_nobody_has_counted_on_it_for_the_grace(
+    tmp_path: Path, backing: LocalStores | ScaledStores
+) -> None:
     with serving(tmp_path) as server:
         ecr = connect(server.url)
         ecr.create_repository(repositoryName="app")
@@ -165,17 +174,17 @@ def test_garbage_is_collected_once_nobody_has_counted_on_it_for_the_grace(tmp_pa
         upload_layer(ecr, "app", b"unused")
         # Beside the server, by the real clock.
         for flags in (["--dry-run"], []):
-            assert run("gc", *flags, "--data-dir", tmp_path).out.endswith(
+            assert run("gc", *flags, *backing.flags(tmp_path)).out.endswith(
                 "0 uploads, 0 layers, 0 blobs (0 bytes)\n"
             )
-        grace = ("--garbage-grace", "0", "--data-dir", tmp_path)
+        grace = ("--garbage-grace", "0", *backing.flags(tmp_path))
         assert run("gc", "--dry-run", *grace).out.endswith("1 layer, 1 blob (6 bytes)\n")
         assert run("gc", *grace).out == "removed: 0 uploads, 1 layer, 1 blob (6 bytes)\n"
-        assert run("check", "--data-dir", tmp_path).status == 0
+        assert run("check", *backing.flags(tmp_path)).status == 0
         assert len(ecr.describe_images(repositoryName="app")["imageDetails"]) == 1
 
 
-def test_a_store_that_is_worked_on_has_no_damage(tmp_path: Path) -> None:
+def test_a_store_that_is_worked_on_has_no_damage(tmp_path: Path, backing: LocalStores | ScaledStores) -> None:
     """Pushes, deletions and collections between, and in the middle of, what a check looks at."""
     with serving(tmp_path, garbage_grace=0) as server:
         ecr = connect(server.url)
@@ -198,7 +207,7 @@ def test_a_store_that_is_worked_on_has_no_damage(tmp_path: Path) -> None:
         worker.start()
         try:
             while rounds < 10 and worker.is_alive():
-                done = run("check", "--data-dir", tmp_path)
+                done = run("check", *backing.flags(tmp_path))
                 assert (done.status, "damage:" in done.out) == (0, False), done.out
         finally:
             stop.set()

@@ -21,6 +21,7 @@ from tests.contract.registries import Registry, run
 from tests.contract.test_oci_blobs import CONTENT, RANGES
 from tests.contract.test_scanning import push as push_layers
 from tests.scanned_images import ADVISORIES, DEBIAN, layer
+from tests.stores import LocalStores, ScaledStores
 
 ACCOUNT, OTHER = "000000000000", "111122223333"
 KMS_KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -40,8 +41,9 @@ KEYS = {name: secrets.token_hex(32) for name in ("AES256", KMS_KEY, "alias/aws/e
 class Home:
     """A data folder, and servers over it with these or other keys."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, backing: LocalStores | ScaledStores) -> None:
         self.folder = folder
+        self._backing = backing
 
     @contextlib.contextmanager
     def serve(self, keys: dict[str, str] | None, **more: Any) -> Any:
@@ -55,24 +57,22 @@ class Home:
             yield server
 
     def stored(self) -> dict[str, bytes]:
-        """What is stored of blobs and of uploads, by the names of their files."""
-        return {
-            str(path.relative_to(self.folder)): path.read_bytes()
-            for name in ("blobs", "uploads")
-            for path in (self.folder / "data" / name).rglob("*")
-            if path.is_file()
-        }
+        """What is stored of blobs and of uploads, by its names."""
+        return self._backing.contents(self.folder / "data")
+
+    def overwrite(self, name: str, content: bytes) -> None:
+        self._backing.overwrite(self.folder / "data", name, content)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def home(tmp_path: Path, backing: LocalStores | ScaledStores) -> Home:
+    return Home(tmp_path, backing)
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def kept(tmp_path_factory: pytest.TempPathFactory, backing: LocalStores | ScaledStores) -> Any:
     """A server that encrypts, for the whole module."""
-    home = Home(tmp_path_factory.mktemp("home"))
+    home = Home(tmp_path_factory.mktemp("home"), backing)
     with home.serve(KEYS, vulnerability_database=str(ADVISORIES)) as server:
         yield home, server
 
@@ -111,7 +111,7 @@ def download(url: str, **headers: str) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("plane", ["api", "v2"])
 @pytest.mark.parametrize("encryption", ENCRYPTIONS)
-def test_nothing_of_a_layer_is_ever_in_a_file(encrypting: Any, encryption: str, plane: str) -> None:
+def test_nothing_of_a_layer_is_ever_stored(encrypting: Any, encryption: str, plane: str) -> None:
     home, server = encrypting
     api, oci = connect(server.url), OciClient(server.address)
     create(api, encryption=encryption)
@@ -447,12 +447,10 @@ def test_a_stored_blob_that_was_changed_is_never_given_out(encrypting: Any) -> N
     oci = OciClient(server.address)
     content = LARGE * 8
     blob = f"/v2/app/blobs/{oci.push_blob('app', content)}"
-    (name,) = home.stored()
-    file = home.folder / name
-    original = file.read_bytes()
+    ((name, original),) = home.stored().items()
     changed = bytearray(original)
     changed[3_000_000] ^= 1
-    file.write_bytes(changed)
+    home.overwrite(name, bytes(changed))
     # What is before the change is still right.
     assert oci.get(blob, {"Range": "bytes=0-65535"}).body == content[:65_536]
     assert oci.get(blob, {"Range": "bytes=2999000-3001000"}).error == (500, "UNKNOWN")
@@ -465,9 +463,9 @@ def test_a_stored_blob_that_was_changed_is_never_given_out(encrypting: Any) -> N
                 received += chunk
     assert 0 < len(received) < 3_000_000
     assert content.startswith(received)
-    file.write_bytes(original[:-1])
+    home.overwrite(name, original[:-1])
     assert oci.get(blob).error == (500, "UNKNOWN")
-    file.write_bytes(original)
+    home.overwrite(name, original)
     assert oci.get(blob).body == content
 
 

@@ -19,6 +19,9 @@ from tests.contract import stores
 from tests.contract.conftest import connect, put_image, refused
 from tests.contract.stores import ACCOUNT, OTHER, Done, run, serving
 
+# Damage is done to files here; tests/scaled has the commands on stores that several servers share.
+pytestmark = pytest.mark.local
+
 ALL = ((ACCOUNT, "us-east-1"), (OTHER, "eu-west-1"), (OTHER, "us-west-2"))
 
 

@@ -13,6 +13,9 @@ from tests.contract import stores
 from tests.contract.conftest import connect, put_image
 from tests.contract.stores import ACCOUNT, OTHER, run, serving
 
+# Looks into files; tests/scaled has migrations from them and to them.
+pytestmark = pytest.mark.local
+
 ALL = ((ACCOUNT, "us-east-1"), (OTHER, "eu-west-1"), (OTHER, "us-west-2"))
 
 

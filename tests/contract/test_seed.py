@@ -25,6 +25,7 @@ from tests.contract.conftest import (
 from tests.contract.oci_client import OciClient
 from tests.contract.stores import ANY, basic, run, serving
 from tests.serving import ROOT
+from tests.stores import LocalStores, ScaledStores
 
 DAY = 24 * 3600
 
@@ -200,6 +201,8 @@ def test_seeding_again_changes_nothing(server: BackgroundServer, ecr: Any, seed_
         ]
 
     server.seed(seed_file)
+    # Its images are signed, by an image more.
+    server.manage("run/signing", {})
     before = state()
     server.advance_clock(3600)
     server.seed(seed_file)
@@ -377,19 +380,22 @@ def test_a_damaged_layout_is_refused(server: BackgroundServer, ecr: Any, tmp_pat
     assert ecr.list_images(repositoryName="app")["imageIds"] == []
 
 
-def test_serve_seeds_when_it_starts_and_the_command_does_beside_it(tmp_path: Path, seed_file: Path) -> None:
+def test_serve_seeds_when_it_starts_and_the_command_does_beside_it(
+    tmp_path: Path, seed_file: Path, backing: LocalStores | ScaledStores
+) -> None:
+    stores = backing.flags(tmp_path / "data")
     with serving(tmp_path / "data", seed=str(seed_file)) as server:
         ecr = connect(server.url)
         assert ecr.describe_repositories()["repositories"][0]["repositoryName"] == "shop/cart"
         (tmp_path / "more.json").write_text('{"repositories": [{"name": "more"}]}')
-        done = run("seed", tmp_path / "more.json", "--data-dir", tmp_path / "data")
+        done = run("seed", tmp_path / "more.json", *stores)
         assert done.err == "seeded 1 repository and 0 images, 0 of them new\n"
         assert len(ecr.describe_repositories()["repositories"]) == 2
-    done = run("seed", seed_file, "--data-dir", tmp_path / "data")
+    done = run("seed", seed_file, *stores)
     assert done.err == "seeded 2 repositories and 4 images, 0 of them new\n"
-    assert run("check", "--data-dir", tmp_path / "data").status == 0
+    assert run("check", *stores).status == 0
     (tmp_path / "wrong.toml").write_text("colour = 1")
-    done = run("seed", tmp_path / "wrong.toml", "--data-dir", tmp_path / "data")
+    done = run("seed", tmp_path / "wrong.toml", *stores)
     assert (done.status, done.err.startswith(f"ecr-emulator: {tmp_path / 'wrong.toml'}: Uneval")) == (1, True)
     with (
         pytest.raises(StartError, match=r"wrong\.toml: Unevaluated properties"),

@@ -528,6 +528,7 @@ def breakage(tmp_path):
     return break_
 
 
+@pytest.mark.local
 def test_a_signing_that_fails_is_tried_again(quiet, quiet_ecr, breakage):
     configure(quiet_ecr, rule())
     digest = put_image(quiet_ecr, "app", "v1")
@@ -542,6 +543,7 @@ def test_a_signing_that_fails_is_tried_again(quiet, quiet_ecr, breakage):
     assert len(signatures(quiet, "app", digest)) == 1
 
 
+@pytest.mark.local
 def test_a_signing_that_keeps_failing_has_failed_until_the_image_is_pushed_again(quiet, quiet_ecr, breakage):
     configure(quiet_ecr, rule())
     digest = put_image(quiet_ecr, "app", "v1")

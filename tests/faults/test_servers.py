@@ -33,8 +33,8 @@ print(json.dumps({"SchemaVersion": 2, "Results": []}))
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "start" in metafunc.fixturenames:
-        scaled = ["postgresql"] if metafunc.config.getoption("--store") == "scaled" else []
-        metafunc.parametrize("start", ["sqlite", *scaled], indirect=True)
+        scaled = ["scaled"] if metafunc.config.getoption("--store") == "scaled" else []
+        metafunc.parametrize("start", ["local", *scaled], indirect=True)
 
 
 Start = Callable[..., list[ServerProcess]]
@@ -43,9 +43,8 @@ Start = Callable[..., list[ServerProcess]]
 @pytest.fixture
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Starts servers over one store, each with a scanner that notes its name in ``tmp_path / "notes"``."""
-    environment = {}
-    if request.param == "postgresql":
-        environment["ECR_EMULATOR_METADATA_URL"] = request.getfixturevalue("postgres").new_database()
+    is_scaled = request.param == "scaled"
+    environment = request.getfixturevalue("scaled").new_place().environment if is_scaled else {}
     script = tmp_path / "scanner.py"
     script.write_text(SCANNER)
     with contextlib.ExitStack() as stack:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from ecr_emulator.metadata.blobs import StoredBlob
+from ecr_emulator.metadata.blobs import KnownBlob, StoredBlob
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.store import Transaction
 from tests.metadata.conftest import Store, digest, new_image, new_repository
@@ -60,6 +61,32 @@ def test_layers_that_nobody_uses(store: Store) -> None:
     }
 
 
+def test_layers_and_the_blobs_that_they_are_made_of(store: Store) -> None:
+    repository, other = store.write(new_repository), store.write(new_repository, "other")
+    named, unnamed, wrong = (digest(seed) for seed in "abc")
+
+    def fill(tx: Transaction) -> list[int]:
+        blobs = [tx.blobs.insert(one, "key", f"name of {one}", 7) for one in (named, unnamed)]
+        tx.layers.insert(repository.id, named, blobs[0], 1.0)
+        tx.layers.insert(repository.id, unnamed, blobs[1], 1.0)
+        tx.layers.insert(other.id, named, blobs[0], 1.0)
+        image = new_image(tx, repository)
+        tx.images.add_references(image.id, repository.id, "layer", {named: ""})
+        return blobs
+
+    blobs = store.write(fill)
+    used = Layer(named, 7, blobs[0], f"name of {named}", "key")
+    assert store.read(lambda tx: tx.layers.used(repository.id)) == [used]
+    assert store.read(lambda tx: tx.layers.used(other.id)) == []
+    assert store.read(lambda tx: tx.layers.repositories_of(blobs[0], 9)) == [repository.id, other.id]
+    assert store.read(lambda tx: tx.layers.repositories_of(blobs[0], 1)) == [repository.id]
+    assert store.read(lambda tx: tx.layers.mismatched(9)) == []
+    for one in (repository, other):
+        store.write(lambda tx, one=one: tx.layers.insert(one.id, wrong, blobs[1], 1.0))
+    assert store.read(lambda tx: tx.layers.mismatched(9)) == [(repository.id, wrong), (other.id, wrong)]
+    assert store.read(lambda tx: tx.layers.mismatched(1)) == [(repository.id, wrong)]
+
+
 def test_blobs_are_told_apart_by_digest_and_key(store: Store) -> None:
     def fill(tx: Transaction) -> list[int]:
         return [tx.blobs.insert(digest(1), key, f"name {key}", 7) for key in ("", "key")]
@@ -68,6 +95,20 @@ def test_blobs_are_told_apart_by_digest_and_key(store: Store) -> None:
     assert store.read(lambda tx: tx.blobs.get(digest(1), "key")) == StoredBlob(ids[1], "name key", 7)
     assert store.read(lambda tx: tx.blobs.get(digest(1), "other")) is None
     assert store.read(lambda tx: tx.blobs.known(["name ", "name key", "name other"])) == {"name ", "name key"}
+
+
+def test_all_blobs_come_in_pages_and_are_renamed(store: Store) -> None:
+    def fill(tx: Transaction) -> list[KnownBlob]:
+        return [
+            KnownBlob(tx.blobs.insert(digest(n), "key", f"name {n}", n), f"name {n}", n, digest(n), "key")
+            for n in range(3)
+        ]
+
+    blobs = store.write(fill)
+    assert store.read(lambda tx: tx.blobs.page(0, 2)) == blobs[:2]
+    assert store.read(lambda tx: tx.blobs.page(blobs[1].id, 2)) == blobs[2:]
+    store.write(lambda tx: tx.blobs.rename(blobs[2].id, "other"))
+    assert store.read(lambda tx: tx.blobs.page(blobs[1].id, 2)) == [replace(blobs[2], name="other")]
 
 
 def test_blobs_that_no_layer_has_go(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ecr_emulator.metadata.images import ImageFilter, ReferrerFilter
+from ecr_emulator.metadata.images import ImageFilter, NamedDigest, ReferrerFilter
 from ecr_emulator.metadata.lifecycle_previews import NewResult, Preview, Result
 from ecr_emulator.metadata.pull_through import PullThroughRule, UpstreamTag
 from ecr_emulator.metadata.replication import ReplicationState
@@ -78,6 +78,14 @@ def test_repositories_come_in_pages_and_are_counted(store: Store) -> None:
     while (found := store.read(lambda tx, last=last: tx.repositories.next_registry(*last))) is not None:
         registries.append(last := found)
     assert registries == [ELSEWHERE, HERE]
+    everywhere = store.read(lambda tx: tx.repositories.scan(0, 9))
+    assert [(found.region, found.name) for found in everywhere] == [
+        (REGION, "c"),
+        (REGION, "a"),
+        (REGION, "b"),
+        ("eu-west-1", "b"),
+    ]
+    assert store.read(lambda tx: tx.repositories.scan(everywhere[1].id, 1)) == everywhere[2:3]
 
 
 def test_what_is_set_on_a_repository_is_there(store: Store) -> None:
@@ -166,8 +174,10 @@ def test_images_are_counted_and_go_with_all_that_is_theirs(store: Store) -> None
     assert found.image_count == 2
     assert store.read(lambda tx: tx.tags.image_id(repository.id, "v1")) is None
     assert store.read(lambda tx: tx.images.exist(repository.id)) is True
+    assert store.read(lambda tx: tx.images.count(repository.id)) == 2
     store.write(lambda tx: tx.repositories.delete(repository.id))
     assert store.read(lambda tx: tx.images.exist(repository.id)) is False
+    assert store.read(lambda tx: tx.images.count(repository.id)) == 0
     assert store.read(lambda tx: tx.images.by_id(images[1].id)) is None
 
 
@@ -192,6 +202,11 @@ def test_images_and_identifiers_come_in_pages(store: Store) -> None:
     assert page("TAGGED") == [one.id, three.id]
     assert page("UNTAGGED") == [two.id]
     assert page("ANY", "ARCHIVED") == [three.id]
+
+    other = store.write(lambda tx: new_image(tx, new_repository(tx, "other")))
+    everywhere = store.read(lambda tx: tx.images.scan(0, 9))
+    assert [image.id for image in everywhere] == [one.id, two.id, three.id, other.id]
+    assert store.read(lambda tx: tx.images.scan(one.id, 1)) == [two]
 
     def identifiers(*filter_: str, after: tuple[int, str] = (0, ""), limit: int = 10) -> list[Any]:
         wanted = ImageFilter(*filter_)
@@ -225,6 +240,11 @@ def test_references_of_manifests(store: Store) -> None:
         tx.images.add_references(index.id, repository.id, "layer", {})
 
     store.write(refer)
+    assert store.read(lambda tx: tx.images.references(repository.id, image.id)) == [
+        NamedDigest("layer", digest("a"), "gzip"),
+        NamedDigest("layer", digest("b"), "zstd"),
+    ]
+    assert store.read(lambda tx: tx.images.references(repository.id + 1, image.id)) == []
     digests = [digest("a"), digest("b"), digest("c")]
     assert store.read(lambda tx: tx.images.layer_media_types(repository.id, digests)) == {
         digest("a"): "gzip",
@@ -288,6 +308,10 @@ def test_the_archive_and_pull_times(store: Store) -> None:
     assert state() == ("ACTIVATING", 2.5, None, 1.5)
     store.write(lambda tx: tx.images.restore(image.id, 3.5))
     assert state() == ("ACTIVE", 2.5, 3.5, 1.5)
+    store.write(lambda tx: tx.images.set_history(image.id, 4.5, "ARCHIVED", 5.5, None))
+    assert state() == ("ARCHIVED", 5.5, None, 4.5)
+    store.write(lambda tx: tx.images.set_history(image.id, None, "ACTIVE", None, 6.5))
+    assert state() == ("ACTIVE", None, 6.5, None)
 
 
 def test_histories_tell_what_an_index_keeps(store: Store) -> None:
@@ -343,6 +367,17 @@ def test_tags_point_at_images_and_move(store: Store) -> None:
     assert store.read(lambda tx: tx.tags.page(repository.id, "a", 1)) == ["b"]
     store.write(lambda tx: tx.tags.delete(repository.id, "a"))
     assert store.read(lambda tx: tx.tags.of_image(one.id)) == ["c"]
+
+
+def test_tags_that_point_into_another_repository(store: Store) -> None:
+    repository, other = store.write(new_repository), store.write(new_repository, "other")
+    image = store.write(new_image, repository)
+    store.write(lambda tx: tx.tags.put(repository.id, "right", image.id))
+    assert store.read(lambda tx: tx.tags.astray(9)) == []
+    for name in ("b", "B"):
+        store.write(lambda tx, name=name: tx.tags.put(other.id, name, image.id))
+    assert store.read(lambda tx: tx.tags.astray(9)) == [(other.id, "B"), (other.id, "b")]
+    assert store.read(lambda tx: tx.tags.astray(1)) == [(other.id, "B")]
 
 
 # -------------------------------------------------------------------------------- uploads
@@ -463,6 +498,12 @@ def test_what_is_known_of_upstreams(store: Store) -> None:
         store.write(lambda tx, t=time: tx.upstream_referrers.put(repository.id, one.digest, t))
     assert store.read(lambda tx: tx.upstream_tags.get(repository.id, "v1")) == UpstreamTag(two.id, 2.5)
     assert store.read(lambda tx: tx.upstream_tags.get(repository.id, "v2")) is None
+    store.write(lambda tx: tx.upstream_tags.put(repository.id, "V1", two.id, 0.5))
+    assert list(store.read(lambda tx: tx.upstream_tags.of_image(two.id)).items()) == [
+        ("V1", 0.5),
+        ("v1", 2.5),
+    ]
+    assert store.read(lambda tx: tx.upstream_tags.of_image(one.id)) == {}
     assert store.read(lambda tx: tx.upstream_referrers.listed_at(repository.id, one.digest)) == 2.5
     store.write(lambda tx: tx.upstream_referrers.delete(repository.id, one.digest))
     assert store.read(lambda tx: tx.upstream_referrers.listed_at(repository.id, one.digest)) is None

@@ -1,4 +1,4 @@
-"""Several servers over one PostgreSQL: what they share, what a start needs, and a database that is killed."""
+"""Several servers over one PostgreSQL and one bucket: what they share, what a start needs, and a database that is killed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.contract.conftest import OCI_MANIFEST, connect, image_manifest, sha25
 from tests.contract.oci_client import OciClient, exchange
 from tests.faults.conftest import COMMAND, ServerProcess, eventually
 from tests.postgresql import Postgres
+from tests.stores import ScaledStores
 
 DAY = 24 * 3600.0
 PUSHERS = 4
@@ -32,13 +33,16 @@ ROUNDS = 3
 
 
 @pytest.fixture
-def servers(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[BackgroundServer, BackgroundServer]]:
-    """Two servers over one database and one folder of blobs."""
-    url = postgres.new_database()
-    settings = Settings(data_dir=str(tmp_path), metadata_url=url, port=0, auth="token", engines="off")
-    with BackgroundServer(settings) as one, BackgroundServer(settings) as other:
+def servers(scaled: ScaledStores, tmp_path: Path) -> Iterator[tuple[BackgroundServer, BackgroundServer]]:
+    """Two servers that have nothing but a database and a bucket in common."""
+    place = scaled.new_place()
+    settings = [
+        Settings(data_dir=str(tmp_path / name), port=0, auth="token", engines="off", **place.settings)
+        for name in ("one", "other")
+    ]
+    with BackgroundServer(settings[0]) as one, BackgroundServer(settings[1]) as other:
         yield one, other
-    postgres.drop_database(url)
+    scaled.drop(place)
 
 
 def now(server: BackgroundServer) -> float:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecr_emulator.metadata.sqlite import SqliteDatabase, migrate
-from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.sqlite import migrate
 from ecr_emulator.metadata.tables import TABLES, Table
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -52,31 +51,3 @@ def test_keys_references_and_numbers_are_those_of_the_schema(
     (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table.name,)).fetchone()
     assert ("AUTOINCREMENT" in sql) == (table.number is not None)
     assert {*table.booleans, *([table.number] if table.number else [])} <= {column[1] for column in columns}
-
-
-def test_rows_are_paged_in_the_order_of_keys_of_several_columns(connection: sqlite3.Connection) -> None:
-    tables, table = Transaction(SqliteDatabase(connection)).tables, BY_NAME["registry_values"]
-    rows = [
-        {"account": account, "region": region, "name": name, "value": ""}
-        for account in ("1", "2")
-        for region in ("a", "b")
-        for name in ("x", "y")
-    ]
-    tables.insert(table, rows[::-1])
-    seen: list[dict[str, str]] = []
-    while page := tables.page(table, seen[-1] if seen else None, 3):
-        seen += page
-    assert seen == rows
-    assert tables.count(table) == len(rows)
-    tables.clear(table)
-    assert tables.count(table) == 0
-
-
-def test_numbers_go_on_where_they_were_set_to(connection: sqlite3.Connection) -> None:
-    tables, table = Transaction(SqliteDatabase(connection)).tables, BY_NAME["tasks"]
-    assert tables.last_number(table) == 0
-    tables.set_last_number(table, 41)
-    row = {"engine": "e", "account": "", "region": "", "payload": "{}", "due_at": 0.0, "attempts": 0}
-    tables.insert(table, [row])
-    assert [row["id"] for row in tables.page(table, None, 10)] == [42]
-    assert tables.last_number(table) == 42
