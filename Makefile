@@ -8,7 +8,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-large test-clients test-conformance bench newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance test-scaled bench newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,10 @@ test-clients: $(DEV) ## Docker, containerd, podman, Helm, cosign and others agai
 test-conformance: $(DEV) ## the OCI distribution specification's suite (needs Go, or installs it as root)
 	scripts/install_conformance.sh
 	$(BIN)/pytest tests/conformance
+
+test-scaled: $(DEV) ## everything about state, on what several servers share: PostgreSQL (installs it as root)
+	scripts/install_scaled.sh
+	$(BIN)/pytest --store scaled tests/metadata tests/contract tests/scaled tests/faults/test_servers.py
 
 bench: $(RUN) ## the emulator beside other registries and mocks, into docs/performance.md (as root, installs them)
 	scripts/install_bench.sh

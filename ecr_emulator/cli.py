@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--action", required=True, help="what for, as in ecr:PutImage")
     explain.add_argument("--resource", required=True, metavar="ARN", help="a repository's ARN, or *")
     explain.add_argument("--source-ip", metavar="ADDRESS", help="where from, for conditions on it")
-    _add_settings(explain, ["data_dir", "credentials", "auth", "region"])
+    _add_settings(explain, ["data_dir", "metadata_url", "credentials", "auth", "region"])
     return parser
 
 

@@ -12,13 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__, bodies
-from ecr_emulator.core import garbage, signatures
+from ecr_emulator.core import clock, garbage, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.events.trail import Filter as AuditFilter
 from ecr_emulator.metadata.events import EventFilter
-from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.store import MetadataUnavailableError, Transaction
 from ecr_emulator.metrics import CONTENT_TYPE, Metrics
 
 # Bytes of a request, which needs few.
@@ -40,7 +40,10 @@ async def health(_emulator: Emulator, _request: web.Request) -> web.Response:
 
 async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
     """Tell that both stores answer."""
-    await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
+    try:
+        await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
+    except MetadataUnavailableError as error:
+        return web.json_response({"error": str(error)}, status=503)
     await emulator.blobs.upload_ids()
     return web.json_response({"status": "ready", "version": __version__})
 
@@ -61,8 +64,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     emulator.trail.reset(account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
-        await emulator.seals.renew(emulator.metadata)
-        emulator.clock.reset()
+        await shared.renew(emulator)
     await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
 
@@ -85,15 +87,15 @@ async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
     if "reset" in body:
         if body["reset"] is not True:
             raise _BadRequestError("reset must be true")
-        emulator.clock.reset()
+        emulator.clock.offset = await emulator.metadata.write(clock.set_offset, 0.0)
     elif "advance" in body:
         seconds = _seconds(body["advance"])
         _check_moment(emulator.clock.now() + seconds)
-        emulator.clock.advance(seconds)
+        emulator.clock.offset = await emulator.metadata.write(clock.advance, seconds)
     else:
         moment = _moment(body["now"])
         _check_moment(moment)
-        emulator.clock.set(moment)
+        emulator.clock.offset = await emulator.metadata.write(clock.set_offset, clock.offset_of(moment))
     return await read_clock(emulator, request)
 
 

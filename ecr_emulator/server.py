@@ -26,11 +26,11 @@ from ecr_emulator import bodies, logs, management
 from ecr_emulator.blobs.filesystem import FilesystemBlobs
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
-from ecr_emulator.core import garbage, quotas
-from ecr_emulator.core.clock import Clock, parse_time
+from ecr_emulator.core import garbage, quotas, shared
+from ecr_emulator.core.clock import offset_of, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.core.seals import Seals
+from ecr_emulator.core.encryption import Encryption, KeysFileError
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines import events as events_engine
 from ecr_emulator.engines.upstreams import HttpUpstreams
@@ -39,7 +39,7 @@ from ecr_emulator.events.sinks.base import Sink, SinkSetupError
 from ecr_emulator.events.sinks.selection import open_sinks
 from ecr_emulator.events.trail import Trail
 from ecr_emulator.identity import credentials, sigv4
-from ecr_emulator.metadata.sqlite import SchemaTooNewError, SqliteMetadata
+from ecr_emulator.metadata.selection import MetadataSetupError, open_metadata
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metrics import Metrics
 from ecr_emulator.oci import downloads
@@ -62,7 +62,8 @@ LAST_TIMEOUT = 1.0
 _READ_BUFFER = 256 * 1024
 # What the log shows, as that of nginx does, for a client that went away in the middle of its request.
 CLIENT_GONE = 499
-_THROWAWAY_PREFIX = "ecr-emulator-"
+# Of no other folder there, such as that of a scan, which another server may be at work on.
+_THROWAWAY_PREFIX = "ecr-emulator-data-"
 
 
 class StartError(Exception):
@@ -105,7 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             _warn_of_strangers(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"{'https' if tls else 'http'}://{host}:{port}"
-            async with _working(worker, settings):
+            async with _working(emulator, worker):
                 yield RunningServer(url, settings.host, port, emulator)
         finally:
             await _drain(runner, under_way)
@@ -117,6 +118,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
                 await sink.close()
             await emulator.trail.close()
             await emulator.upstreams.close()
+            await emulator.locks.close()
             await emulator.metadata.close()
             await emulator.blobs.close()
 
@@ -177,16 +179,19 @@ def _has_gone_out(transport: asyncio.Transport) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _working(worker: Worker, settings: Settings) -> AsyncIterator[None]:
-    """Let the engines run for the block, unless they are to run only when told."""
-    task = asyncio.create_task(worker.run_forever()) if settings.engines == "on" else None
+async def _working(emulator: Emulator, worker: Worker) -> AsyncIterator[None]:
+    """For the block, let the engines run, unless they are to run only when told, and follow other servers."""
+    tasks: list[asyncio.Task[Any]] = []
+    if emulator.settings.engines == "on":
+        tasks.append(asyncio.create_task(worker.run_forever()))
+    if emulator.settings.metadata_url:
+        tasks.append(asyncio.create_task(shared.follow(emulator)))
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _access_logger(metrics: Metrics) -> type[logs.AccessLogger]:
@@ -250,7 +255,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
     # A throw-away server has nothing to lose in a crash of the machine.
     durable = settings.data_dir != MEMORY
     try:
-        start = parse_time(settings.clock) if settings.clock else None
+        offset = offset_of(parse_time(settings.clock)) if settings.clock else None
     except ValueError:
         raise StartError(
             f"clock must be a time such as 2030-01-31T12:00:00Z, not {settings.clock!r}"
@@ -273,24 +278,31 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(str(error)) from None
     sinks, trail = _sinks(settings), _trail(settings)
     try:
+        encryption = Encryption.load(settings.encryption_keys)
+    except KeysFileError as error:
+        raise StartError(str(error)) from None
+    try:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
     try:
         blobs = FilesystemBlobs(folder, durable=durable)
-        metadata = SqliteMetadata(folder / "metadata.sqlite", durable=durable)
-    except SchemaTooNewError as error:
-        raise StartError(f"can't use the data folder {folder}: {error}") from None
     except Exception as error:
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     try:
+        metadata, locks = open_metadata(settings, folder, durable=durable)
+    except MetadataSetupError as error:
+        raise StartError(str(error)) from error
+    try:
+        clock, seals = await shared.load(metadata, offset, joins=bool(settings.metadata_url))
         await metadata.write(_set_sinks, sinks)
         emulator = Emulator(
             settings=settings,
             metadata=metadata,
+            locks=locks,
             blobs=blobs,
-            clock=Clock(start),
-            seals=await Seals.load(metadata),
+            clock=clock,
+            seals=seals,
             secrets=secrets,
             upstreams=HttpUpstreams(settings.upstreams),
             principals=principals,
@@ -298,9 +310,11 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             quotas=limits,
             trail=trail,
             sinks=sinks,
+            encryption=encryption,
         )
         await garbage.discard_abandoned(emulator)
     except Exception as error:
+        await locks.close()
         await metadata.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(4510, "port to listen on; 0 takes a free one")
     data_dir: str = _setting("./data", f"folder that keeps all state; {MEMORY} for a throw-away server")
+    metadata_url: str = _setting(
+        "",
+        "PostgreSQL database that keeps the metadata instead, for several servers: postgresql://…; as a "
+        "variable where it has a password",
+    )
     account_id: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers who name none")
     public_endpoint: str = _setting(
@@ -90,6 +95,9 @@ class Settings:
     idle_timeout: int = _setting(
         300, "seconds that a connection may take until it has sent the head of a request, the next one too"
     )
+    encryption_keys: str = _setting(
+        "", "TOML or JSON file with keys, with which repositories' layers are encrypted"
+    )
     secrets: str = _setting("", "TOML file with the credentials that stand for Secrets Manager's")
     vulnerability_database: str = _setting(
         "", "folder of advisories in the OSV format, in which image scans look packages up"
@@ -141,23 +149,27 @@ class Settings:
             raise SettingsError(
                 f"region must be 2 to 25 lower-case letters, digits and hyphens, not {self.region!r}"
             )
+        if self.metadata_url and not re.match(r"postgres(ql)?://", self.metadata_url):
+            raise SettingsError("metadata_url must begin with postgresql://")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("tls_certificate and tls_key need each other")
         if self.tls_certificate and self.tls == "off":
             raise SettingsError("tls_certificate needs tls to be on")
-        _check_tables(self.quotas, self.upstreams)
-        for url in self.event_sinks:
-            if not isinstance(url, str):
-                raise SettingsError(f"event_sinks must have texts, not {url!r}")
+        _check_entries(self.quotas, self.upstreams, self.event_sinks)
 
 
-def _check_tables(quotas: Mapping[str, Any], upstreams: Mapping[str, Any]) -> None:
+def _check_entries(
+    quotas: Mapping[str, Any], upstreams: Mapping[str, Any], event_sinks: Sequence[Any]
+) -> None:
     for name, limit in quotas.items():
         if type(limit) is not int or limit < 1:
             raise SettingsError(f"quotas must have a whole number of at least 1 for {name}, not {limit!r}")
     for host, url in upstreams.items():
         if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
             raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")
+    for sink in event_sinks:
+        if not isinstance(sink, str):
+            raise SettingsError(f"event_sinks must have texts, not {sink!r}")
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:

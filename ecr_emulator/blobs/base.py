@@ -35,6 +35,14 @@ class UploadBusyError(Exception):
     """Another request is writing to this upload."""
 
 
+class WrongKeyError(Exception):
+    """A blob or an upload was encrypted with another key."""
+
+
+class CorruptBlobError(Exception):
+    """The store has other bytes of an encrypted blob than were written."""
+
+
 def is_digest(text: str) -> bool:
     """Tell whether a text is a well-formed sha256 or sha512 digest."""
     return _DIGEST.fullmatch(text) is not None
@@ -67,6 +75,17 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """How far an upload has come: bytes that were taken, and bytes that the store has of them.
+
+    They differ where what is stored is encrypted.
+    """
+
+    size: int = 0
+    stored_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BlobFile:
     """A blob that is a file on this machine; ``size`` in bytes."""
 
@@ -96,17 +115,22 @@ class UploadWriter(Protocol):
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size.
 
-        Bytes past ``offset`` that an earlier, failed append left are dropped. Raises
-        UploadMissingError where fewer bytes than ``offset`` are there, or they were published.
+        Bytes past ``offset`` that an earlier, failed append left are dropped, but a blob that was published
+        of them keeps them. Raises UploadMissingError where fewer bytes than ``offset`` are there.
         """
+        ...
+
+    def read(self, size: int) -> AsyncIterator[bytes]:
+        """Give the upload's first ``size`` bytes. Raises UploadMissingError where fewer bytes are there."""
         ...
 
     async def publish(self, size: int, digests: Sequence[str]) -> Published:
         """Make the upload's first ``size`` bytes a blob, durably, under a new name.
 
-        It has the first of ``digests`` that the bytes have. Nothing can be appended any more, but
-        publishing again, under another name, is possible until the upload is discarded. Raises
-        DigestMismatchError where they have none of them, and UploadMissingError where fewer bytes are there.
+        It has the first of ``digests`` that the bytes have; where none is given, their SHA-256. Until the
+        upload is discarded it can be appended to, and published again under another name. Raises
+        DigestMismatchError where the bytes have none of the digests, and UploadMissingError where there are
+        fewer of them.
         """
         ...
 

@@ -21,11 +21,10 @@ from ecr_emulator.blobs.base import (
     UploadMissingError,
     new_name,
 )
+from ecr_emulator.blobs.reading import batches
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
 WRITE_SIZE = 1 << 20
-# Buffers that one system call writes (IOV_MAX).
-MAX_VIEWS = 1024
 # Uploads whose hash state is kept between two requests; any other is hashed anew from its file.
 KEPT_HASHERS = 256
 # Seconds between two attempts to hold an upload.
@@ -71,8 +70,10 @@ class FilesystemBlobs:
         upload = FileUpload(self, upload_id, descriptor, path)
         try:
             yield upload
-        except Exception:
-            await asyncio.to_thread(upload.undo)
+        except BaseException as error:
+            upload.forget()
+            if isinstance(error, Exception):
+                await asyncio.to_thread(upload.undo)
             raise
         finally:
             upload.close()
@@ -137,6 +138,10 @@ class FilesystemBlobs:
         hasher = self._hashers.pop(upload_id, None)
         return hasher if hasher is not None and hasher.size == size else None
 
+    def drop_hasher(self, upload_id: str) -> None:
+        """Keep the hasher of an upload no longer."""
+        self._hashers.pop(upload_id, None)
+
     def keep_hasher(self, upload_id: str, hasher: _Hasher) -> None:
         """Keep a hasher for the upload's next request, dropping the one unused for longest."""
         self._hashers[upload_id] = hasher
@@ -194,19 +199,19 @@ class FileUpload:
 
     async def append(self, offset: int, chunks: AsyncIterable[bytes]) -> int:
         """Write from ``offset`` on and return the upload's new size."""
-        if os.fstat(self._descriptor).st_nlink > 1:
+        if self._is_published():
             # A completion got no further than this: the bytes are a blob's too, and have to stay as they are.
             await asyncio.to_thread(self._part_from_blob, offset)
         hasher = await self._hasher(offset)
         self._size_before = position = offset
         writing: asyncio.Future[None] | None = None
         try:
-            async for batch, size in _batched(chunks):
+            async for batch in batches(chunks, WRITE_SIZE):
                 if writing is not None:
                     await asyncio.shield(writing)
                 # The next batch is received while this one is written and hashed.
                 writing = asyncio.ensure_future(asyncio.to_thread(self._write, batch, position, hasher))
-                position += size
+                position += sum(map(len, batch))
             if writing is not None:
                 await asyncio.shield(writing)
         finally:
@@ -237,16 +242,38 @@ class FileUpload:
         """Let go of the file, which also unlocks it."""
         os.close(self._descriptor)
 
-    def undo(self) -> None:
-        """Drop what was appended: it has to make room where the disk is full."""
+    def forget(self) -> None:
+        """Keep no hasher of what was appended.
+
+        Another process may take other bytes in the place of those that nobody acknowledged.
+        """
         if self._size_before is not None:
+            self._store.drop_hasher(self._id)
+
+    def undo(self) -> None:
+        """Drop what was appended: it has to make room where the disk is full.
+
+        Not where it was published: whoever failed after that may not know whether the blob is wanted.
+        """
+        if self._size_before is not None and not self._is_published():
             os.ftruncate(self._descriptor, self._size_before)
+
+    async def read(self, size: int) -> AsyncIterator[bytes]:
+        """Give the upload's first ``size`` bytes."""
+        position = 0
+        while position < size:
+            length = min(WRITE_SIZE, size - position)
+            data = await asyncio.to_thread(os.pread, self._descriptor, length, position)
+            if not data:
+                raise UploadMissingError
+            yield data
+            position += len(data)
 
     async def publish(self, size: int, digests: Sequence[str]) -> Published:
         """Make the upload's first ``size`` bytes a blob, durably, under a new name."""
         hasher = await self._hasher(size)
         self._store.keep_hasher(self._id, hasher)
-        for digest in digests:
+        for digest in digests or [f"sha256:{hasher.sha256.hexdigest()}"]:
             algorithm = digest.partition(":")[0]
             if algorithm == "sha256":
                 actual = f"sha256:{hasher.sha256.hexdigest()}"
@@ -258,6 +285,9 @@ class FileUpload:
                 name = await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
                 return Published(digest, name)
         raise DigestMismatchError(actual)
+
+    def _is_published(self) -> bool:
+        return os.fstat(self._descriptor).st_nlink > 1
 
     async def _hasher(self, size: int) -> _Hasher:
         """Return the hasher of the first ``size`` bytes, having cut off what follows them."""
@@ -296,22 +326,6 @@ class FileUpload:
     def _hash_file(self, algorithm: str) -> str:
         with open(self._path, "rb") as file:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-
-
-async def _batched(chunks: AsyncIterable[bytes]) -> AsyncIterator[tuple[list[bytes], int]]:
-    """Gather small chunks to batches of at least WRITE_SIZE, and give each with its size."""
-    batch: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if len(batch) == MAX_VIEWS:
-            batch = [b"".join(batch)]
-        if size >= WRITE_SIZE:
-            yield batch, size
-            batch, size = [], 0
-    if batch:
-        yield batch, size
 
 
 def _names(folder: Path) -> list[str]:

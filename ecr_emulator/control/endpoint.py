@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+import orjson
 from aiohttp import web
 
 from ecr_emulator import bodies
@@ -28,6 +29,9 @@ _logger = logging.getLogger(__name__)
 CONTENT_TYPE = "application/x-amz-json-1.1"
 # Bytes of a request: a part of 20 MiB is the most that the model allows, in base64.
 MAX_REQUEST_SIZE = 32 * 1024 * 1024
+# Brackets and commas in it, as many as the largest manifest could have twice over: each can begin a value,
+# which takes thirty times its size in memory.
+MAX_SEPARATORS = 250_000
 
 
 async def handle(emulator: Emulator, request: web.Request) -> web.Response:
@@ -146,6 +150,8 @@ async def _read(emulator: Emulator, request: web.Request) -> bytes:
 
 
 def _parse(body: bytes) -> Any:
+    if sum(map(body.count, (b"[", b"{", b","))) > MAX_SEPARATORS:
+        raise errors.SerializationException("The request has too many values")
     try:
         return json.loads(body or b"{}", parse_constant=_reject_constant)
     except (ValueError, RecursionError):
@@ -163,9 +169,17 @@ def _error_response(error: errors.EcrError, request_id: str) -> web.Response:
     return response
 
 
+def _dump(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Half of a surrogate pair, as JSON can have it, that a message cites.
+        return json.dumps(body).encode()
+
+
 def _response(status: int, body: dict[str, Any], request_id: str) -> web.Response:
     return web.Response(
         status=status,
-        body=json.dumps(body).encode(),
+        body=_dump(body),
         headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request_id},
     )

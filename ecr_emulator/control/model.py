@@ -304,15 +304,28 @@ def encoder(name: str) -> Encode:
 
 
 def _structure_encoder(name: str, spec: dict[str, Any]) -> Encode:
-    members = {member: encoder(target) for member, target in spec["members"].items()}
+    # Scalars, which most members are, are checked here: for a page of a list, calls are what it costs.
+    scalars = {
+        member: _scalar(shape(target))
+        for member, target in spec["members"].items()
+        if shape(target)["type"] in _SCALARS
+    }
+    others = {member: encoder(target) for member, target in spec["members"].items() if member not in scalars}
 
     def encode(value: dict[str, Any]) -> dict[str, Any]:
         encoded = {}
         for member, entry in value.items():
-            if member not in members:
+            if entry is None:
+                continue
+            if member in scalars:
+                allowed, enum = scalars[member]
+                if type(entry) not in allowed or (enum is not None and entry not in enum):
+                    raise TypeError(f"{entry!r} is no {name}.{member}")
+                encoded[member] = entry
+            elif member in others:
+                encoded[member] = others[member](entry)
+            else:
                 raise TypeError(f"{name} has no member {member}")
-            if entry is not None:
-                encoded[member] = members[member](entry)
         return encoded
 
     return encode
@@ -328,9 +341,13 @@ _SCALARS: dict[str, tuple[type, ...]] = {
 }
 
 
+def _scalar(spec: dict[str, Any]) -> tuple[tuple[type, ...], frozenset[str] | None]:
+    """Return the types that a scalar's values have, and the values where they are an enumeration."""
+    return _SCALARS[spec["type"]], frozenset(spec["enum"]) if "enum" in spec else None
+
+
 def _scalar_encoder(name: str, spec: dict[str, Any]) -> Encode:
-    allowed = _SCALARS[spec["type"]]
-    enum = frozenset(spec["enum"]) if "enum" in spec else None
+    allowed, enum = _scalar(spec)
 
     def encode(value: Any) -> Any:
         if type(value) not in allowed or (enum is not None and value not in enum):

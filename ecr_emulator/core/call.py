@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ecr_emulator.core import quotas
+from ecr_emulator.core.encryption import NO_ENCRYPTION, Encryption
 from ecr_emulator.core.identities import Identity
 from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
@@ -49,11 +50,19 @@ class Call:
     quotas: Quotas = field(default_factory=quotas.defaults)
     """How much there can be of something, by name."""
 
+    encryption: Encryption = NO_ENCRYPTION
+    """What layers are encrypted with."""
 
-def unattended(registry: Registry, now: float, limits: Quotas | None = None) -> Call:
+
+def unattended(
+    registry: Registry,
+    now: float,
+    limits: Quotas | None = None,
+    encryption: Encryption = NO_ENCRYPTION,
+) -> Call:
     """Return the Call of work that no request waits for; its caller is the account's root.
 
-    ``limits`` are the quotas, if not ECR's.
+    ``limits`` are the quotas, if not ECR's; ``encryption`` is for what stores layers or reads them.
     """
     return Call(
         registry=registry,
@@ -64,4 +73,5 @@ def unattended(registry: Registry, now: float, limits: Quotas | None = None) -> 
         secure=True,
         endpoint_of=lambda _registry: "",
         quotas=quotas.defaults() if limits is None else limits,
+        encryption=encryption,
     )

@@ -1,32 +1,49 @@
-"""The server's clock, which tests set and advance; everything that waits for time obeys it."""
+"""The server's clock, which tests set and advance; everything that waits for time obeys it.
+
+Its offset from real time is kept with the metadata, so that servers over one store have one clock.
+"""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
 
+from ecr_emulator.metadata.store import Transaction
+
+_OFFSET = "clock-offset"
+
 
 class Clock:
     """Real time plus an offset, in seconds."""
 
-    def __init__(self, start: float | None = None) -> None:
-        self._offset = 0.0 if start is None else start - time.time()
+    def __init__(self, offset: float = 0.0) -> None:
+        self.offset = offset
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""
-        return time.time() + self._offset
+        return time.time() + self.offset
 
-    def set(self, now: float) -> None:
-        """Make ``now`` the current time, from which the clock goes on."""
-        self._offset = now - time.time()
 
-    def advance(self, seconds: float) -> None:
-        """Put the clock forward."""
-        self._offset += seconds
+def offset_of(now: float) -> float:
+    """Return the offset of a clock that shows ``now``."""
+    return now - time.time()
 
-    def reset(self) -> None:
-        """Go back to real time."""
-        self._offset = 0.0
+
+def find_offset(tx: Transaction) -> float | None:
+    """Return the offset that is kept."""
+    text = tx.server_values.get(_OFFSET)
+    return None if text is None else float(text)
+
+
+def set_offset(tx: Transaction, offset: float) -> float:
+    """Keep an offset; return it."""
+    tx.server_values.put(_OFFSET, repr(offset))
+    return offset
+
+
+def advance(tx: Transaction, seconds: float) -> float:
+    """Put the clock forward; return its offset."""
+    return set_offset(tx, (find_offset(tx) or 0.0) + seconds)
 
 
 def parse_time(text: str) -> float:

@@ -94,9 +94,10 @@ def put(
 
     Raises RepositoryNotFoundException, InvalidParameterException (tag), ImageDigestDoesNotMatch-,
     LayersNotFound-, ReferencedImagesNotFound-, ImageTagAlreadyExists-, LimitExceeded- (of the repository's
-    images, of the image's tags) and, where nothing would change, ImageAlreadyExistsException.
+    images, of the image's tags), Kms- and, where nothing would change, ImageAlreadyExistsException.
     """
     repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
+    repositories.key_name(call, repository)
     if tag is not None:
         check_tag(tag)
     if expected_digest is not None and expected_digest != manifest.digest:
@@ -321,13 +322,14 @@ def _not_found(image_id: ImageId, repository: Repository) -> errors.ImageNotFoun
 def find(tx: Transaction, call: Call, repository_name: str, image_id: ImageId) -> FoundImage:
     """Return one image with its manifest, to be pulled.
 
-    Raises RepositoryNotFoundException, and ImageNotFoundException for an archived image too: a pull
-    of one fails as if it were not there (ECR user guide, "Archiving an image").
+    Raises RepositoryNotFoundException, KmsException, and ImageNotFoundException for an archived image too:
+    a pull of one fails as if it were not there (ECR user guide, "Archiving an image").
     """
     repository = repositories.find(tx, call, repository_name)
     image = _resolve(tx, repository, image_id)
     if isinstance(image, Failure) or image.status != "ACTIVE":
         raise _not_found(image_id, repository)
+    repositories.key_name(call, repository)
     return FoundImage(image_id, image, tx.images.manifest(image.id))
 
 
@@ -355,6 +357,11 @@ def batch_get(
             failures.append(not_there(image_id))
         else:
             found.append(FoundImage(ImageId(image.digest, image_id.tag), image, tx.images.manifest(image.id)))
+    try:
+        repositories.key_name(call, repository)
+    except errors.KmsException as error:
+        failures += [Failure(each.image_id, "KmsError", error.message) for each in found]
+        found = []
     return found, failures
 
 

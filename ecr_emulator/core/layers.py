@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from ecr_emulator.blobs import reading
 from ecr_emulator.blobs.base import (
     Blob,
     DigestMismatchError,
+    Position,
     Published,
     UploadBusyError,
     UploadMissingError,
-    UploadWriter,
     is_digest,
 )
 from ecr_emulator.core import account_settings, authorization, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.encryption import LayerUpload
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -55,7 +57,7 @@ class Availability:
 async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
     """Begin an upload and return its id; the first push to a repository may create it, by a template.
 
-    Raises RepositoryNotFoundException.
+    Raises RepositoryNotFoundException and KmsException.
     """
     upload_id = str(uuid.uuid4())
     await emulator.metadata.write(_insert_upload, call, repository_name, upload_id)
@@ -64,7 +66,7 @@ async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
 
 def _insert_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
     repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
-    tx.uploads.insert(upload_id, repository.id, call.now)
+    tx.uploads.insert(upload_id, repository.id, repositories.key_name(call, repository), call.now)
 
 
 def find_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:
@@ -112,38 +114,40 @@ async def append(emulator: Emulator, call: Call, repository_name: str, upload_id
     """Append a part to an upload and return its new size; all of its bytes are kept, or none.
 
     Raises RepositoryNotFound-, UploadNotFoundException, InvalidLayerPartException (a gap, a wrong length,
-    another request at work on the upload) and LimitExceededException. What ``part.chunks`` raises is
+    another request at work on the upload), LimitExceeded- and KmsException. What ``part.chunks`` raises is
     passed on.
     """
-    async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
-        size = await _receive(call, repository_name, writer, upload, part)
-        if not await emulator.metadata.write(_advance, upload, size, call.now):
+    async with _held(emulator, call, repository_name, upload_id) as (held, upload):
+        reached = await _receive(call, repository_name, held, upload, part)
+        if not await emulator.metadata.write(_advance, upload, reached, call.now):
             raise _upload_not_found(call, repository_name, upload_id)
-    return size
+    return reached.size
 
 
-async def _receive(call: Call, repository_name: str, writer: UploadWriter, upload: Upload, part: Part) -> int:
-    """Write a part to the store; return the size that the upload has with it."""
+async def _receive(
+    call: Call, repository_name: str, held: LayerUpload, upload: Upload, part: Part
+) -> Position:
+    """Write a part to the store; return how far the upload has come with it."""
     if part.first_byte is not None and part.first_byte != upload.size:
         reason = f"First byte of the layer part is {part.first_byte} instead of {upload.size}"
         raise _invalid_part(call, repository_name, upload, reason)
     if upload.part_count >= MAX_PARTS:
         raise errors.LimitExceededException(f"A layer can have at most {MAX_PARTS} parts")
-    size = await writer.append(upload.size, _bounded(part.chunks, MAX_SIZE - upload.size))
-    if part.length is not None and size - upload.size != part.length:
-        reason = f"The layer part has {size - upload.size} bytes instead of {part.length}"
+    reached = await held.append(_bounded(part.chunks, MAX_SIZE - upload.size))
+    if part.length is not None and reached.size - upload.size != part.length:
+        reason = f"The layer part has {reached.size - upload.size} bytes instead of {part.length}"
         raise _invalid_part(call, repository_name, upload, reason)
-    return size
+    return reached
 
 
 @contextlib.asynccontextmanager
 async def _held(
     emulator: Emulator, call: Call, repository_name: str, upload_id: str
-) -> AsyncIterator[tuple[UploadWriter, Upload]]:
+) -> AsyncIterator[tuple[LayerUpload, Upload]]:
     """Hold an upload for one request; give its state, which nobody else can change meanwhile.
 
-    Raises RepositoryNotFound-, UploadNotFoundException, and InvalidLayerPartException where another
-    request keeps holding it.
+    Raises RepositoryNotFound-, UploadNotFound-, KmsException, and InvalidLayerPartException where
+    another request keeps holding it.
     """
     upload = await emulator.metadata.peek(find_upload, call, repository_name, upload_id)
     try:
@@ -154,15 +158,17 @@ async def _held(
                 # It ended before it was held, which has made its file anew.
                 await emulator.blobs.discard(upload.id)
                 raise
-            yield writer, upload
+            position = Position(upload.size, upload.stored_size)
+            with call.encryption.upload(writer, upload.id, upload.encryption_key, position) as held:
+                yield held, upload
     except UploadBusyError:
         raise _invalid_part(call, repository_name, upload, "Another layer part is being uploaded") from None
     except UploadMissingError:
         raise _upload_not_found(call, repository_name, upload_id) from None
 
 
-def _advance(tx: Transaction, upload: Upload, size: int, now: float) -> bool:
-    return tx.uploads.advance(upload, size, now)
+def _advance(tx: Transaction, upload: Upload, reached: Position, now: float) -> bool:
+    return tx.uploads.advance(upload, reached.size, reached.stored_size, now)
 
 
 async def _bounded(chunks: AsyncIterable[bytes], limit: int) -> AsyncIterable[bytes]:
@@ -187,14 +193,14 @@ async def complete(
 
     ``last_part`` is appended first, and dropped again where that fails. ``min_part_size`` is the least that
     any part before must have but the last of them, in bytes. Raises RepositoryNotFound-, UploadNotFound-,
-    EmptyUpload-, LayerPartTooSmall-, InvalidLayer- and, where the repository has the layer,
+    EmptyUpload-, LayerPartTooSmall-, InvalidLayer-, KmsException and, where the repository has the layer,
     LayerAlreadyExistsException, which ends the upload too; for a ``last_part`` what ``append`` raises too.
     """
     if malformed := [named for named in digests if not is_digest(named)]:
         await emulator.metadata.peek(find_upload, call, repository_name, upload_id)
         raise errors.InvalidLayerException(f"The layer digest '{malformed[0]}' is not valid")
     try:
-        async with _held(emulator, call, repository_name, upload_id) as (writer, upload):
+        async with _held(emulator, call, repository_name, upload_id) as (held, upload):
             if upload.part_count == 0 and last_part is None:
                 raise errors.EmptyUploadException(
                     f"The upload with upload id '{upload_id}' does not contain any layer parts"
@@ -206,11 +212,11 @@ async def complete(
                 )
             size = upload.size
             if last_part is not None:
-                size = await _receive(call, repository_name, writer, upload, last_part)
-            published = await writer.publish(size, digests)
+                size = (await _receive(call, repository_name, held, upload, last_part)).size
+            published = await held.publish(digests)
             try:
                 known, kept = await emulator.metadata.write(
-                    _finish, call, repository_name, upload.id, size, published
+                    _finish, call, repository_name, upload, size, published
                 )
             except errors.EcrError:
                 # Undone, for certain.
@@ -236,28 +242,37 @@ async def _clean_up(emulator: Emulator, upload_id: str, unwanted: Published | No
     await emulator.blobs.discard(upload_id)
 
 
-def add(tx: Transaction, repository: Repository, published: Published, size: int, now: float) -> bool:
-    """Make a blob that was just published a layer of a repository.
+def add(
+    tx: Transaction, repository: Repository, published: Published, key_name: str, size: int, now: float
+) -> bool:
+    """Make a blob that was just published, encrypted with a key, a layer of a repository.
 
     Returns whether the store has it now by this name; another may have been there before.
     """
-    stored = tx.blobs.get(published.digest, "")
-    blob_id = tx.blobs.insert(published.digest, "", published.name, size) if stored is None else stored.id
+    blob_id, is_new = keep(tx, published, key_name, size)
     tx.layers.insert(repository.id, published.digest, blob_id, now)
-    return stored is None
+    return is_new
+
+
+def keep(tx: Transaction, published: Published, key_name: str, size: int) -> tuple[int, bool]:
+    """Return the id of the blob with the bytes and the key of one just published, and whether it is this."""
+    stored = tx.blobs.get(published.digest, key_name)
+    if stored is not None:
+        return stored.id, False
+    return tx.blobs.insert(published.digest, key_name, published.name, size), True
 
 
 def _finish(
-    tx: Transaction, call: Call, repository_name: str, upload_id: str, size: int, published: Published
+    tx: Transaction, call: Call, repository_name: str, upload: Upload, size: int, published: Published
 ) -> tuple[bool, bool]:
     """End the upload and add the layer; tell whether the repository had it, and whether the blob is kept."""
     repository = repositories.find(tx, call, repository_name)
-    if not tx.uploads.delete(upload_id):
-        raise _upload_not_found(call, repository_name, upload_id)
+    if not tx.uploads.delete(upload.id):
+        raise _upload_not_found(call, repository_name, upload.id)
     # What is in the archive can be uploaded again, to push its image again or another.
     archived = tx.images.archived_layers(repository.id, [published.digest])
     known = tx.layers.get(repository.id, published.digest) is not None and not archived
-    return known, add(tx, repository, published, size, call.now)
+    return known, add(tx, repository, published, upload.encryption_key, size, call.now)
 
 
 async def store(
@@ -265,24 +280,57 @@ async def store(
 ) -> None:
     """Make a layer of the repository out of bytes that come from another registry.
 
-    Raises RepositoryNotFoundException, DigestMismatchError and LimitExceededException. What
+    Raises RepositoryNotFoundException, KmsException, DigestMismatchError and LimitExceededException. What
     ``chunks`` raises is passed on.
     """
+    key_name = await emulator.metadata.read(_key_name, call, repository_name)
+
+    def insert(tx: Transaction, published: Published, size: int) -> bool:
+        return add(tx, repositories.find(tx, call, repository_name), published, key_name, size, call.now)
+
+    await _take(emulator, call, digest, key_name, chunks, insert)
+
+
+def _key_name(tx: Transaction, call: Call, repository_name: str) -> str:
+    return repositories.key_name(call, repositories.find(tx, call, repository_name))
+
+
+async def reencrypt(emulator: Emulator, call: Call, layer: Layer, key_name: str) -> None:
+    """Make another blob of a layer's bytes, encrypted with another key; no layer has it yet.
+
+    Raises KmsException, and ServerException where the bytes are missing.
+    """
+    blob = await _opened(emulator, call, layer)
+    if blob is None:
+        raise _bytes_missing(layer.digest)
+
+    def insert(tx: Transaction, published: Published, size: int) -> bool:
+        return keep(tx, published, key_name, size)[1]
+
+    await _take(emulator, call, layer.digest, key_name, reading.chunks(blob), insert)
+
+
+async def _take(
+    emulator: Emulator,
+    call: Call,
+    digest: str,
+    key_name: str,
+    chunks: AsyncIterable[bytes],
+    insert: Callable[[Transaction, Published, int], bool],
+) -> None:
+    """Publish bytes that no client uploads; ``insert`` tells whether the blob is kept."""
     # Not an upload that anybody could go on with: where a crash leaves it, the next start removes it.
     upload_id = str(uuid.uuid4())
     unwanted = None
     try:
         async with emulator.blobs.upload(upload_id) as writer:
-            size = await writer.append(0, _bounded(chunks, MAX_SIZE))
-            published = await writer.publish(size, [digest])
-            if not await emulator.metadata.write(_insert_layer, call, repository_name, published, size):
-                unwanted = published
+            with call.encryption.upload(writer, upload_id, key_name, Position()) as held:
+                reached = await held.append(_bounded(chunks, MAX_SIZE))
+                published = await held.publish([digest])
+                if not await emulator.metadata.write(insert, published, reached.size):
+                    unwanted = published
     finally:
         await _clean_up(emulator, upload_id, unwanted)
-
-
-def _insert_layer(tx: Transaction, call: Call, repository_name: str, published: Published, size: int) -> bool:
-    return add(tx, repositories.find(tx, call, repository_name), published, size, call.now)
 
 
 async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
@@ -313,10 +361,16 @@ def _mount(tx: Transaction, call: Call, repository_name: str, digest: str, sourc
     if not authorization.may(tx, call, "ecr:GetDownloadUrlForLayer", source.name):
         return False
     layer = tx.layers.get(source.id, digest)
-    if layer is None or tx.images.archived_layers(source.id, [digest]):
+    if layer is None or not _is_mountable(tx, call, layer, source, target):
         return False
     tx.layers.insert(target.id, digest, layer.blob_id, call.now)
     return True
+
+
+def _is_mountable(tx: Transaction, call: Call, layer: Layer, source: Repository, target: Repository) -> bool:
+    # Layers may be from before the server was given its keys, or other ones.
+    is_alike = layer.encryption_key == repositories.key_name(call, target)
+    return is_alike and not tx.images.archived_layers(source.id, [layer.digest])
 
 
 def _encryption(repository: Repository) -> tuple[str, str | None]:
@@ -427,14 +481,25 @@ def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFou
 
 
 async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> Blob:
-    """Return what a layer can be read from. Raises what ``find_accessible`` raises."""
+    """Return what a layer can be read from. Raises what ``find_accessible`` raises, and KmsException."""
     layer = await emulator.metadata.peek(find_accessible, call, repository_name, digest)
-    blob = await emulator.blobs.open(layer.blob_name)
-    if blob is None:
-        # With its layer, which went between the two?
-        await emulator.metadata.peek(find_accessible, call, repository_name, digest)
-        raise errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")
+    while (blob := await _opened(emulator, call, layer)) is None:
+        # Has the layer gone between the two, or got another blob?
+        found = await emulator.metadata.peek(find_accessible, call, repository_name, digest)
+        if found.blob_id == layer.blob_id:
+            raise _bytes_missing(digest)
+        layer = found
     return blob
+
+
+async def _opened(emulator: Emulator, call: Call, layer: Layer) -> Blob | None:
+    """Return what a layer's bytes can be read from, or None where they are not there. Raises KmsException."""
+    blob = await emulator.blobs.open(layer.blob_name)
+    return None if blob is None else await call.encryption.decrypted(blob, layer.encryption_key)
+
+
+def _bytes_missing(digest: str) -> errors.ServerException:
+    return errors.ServerException(f"The bytes of the layer with digest '{digest}' are missing")
 
 
 def delete(tx: Transaction, call: Call, repository_name: str, digest: str) -> None:

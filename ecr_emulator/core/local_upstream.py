@@ -84,4 +84,6 @@ class LocalRepository:
 def _translate(error: errors.EcrError) -> UpstreamError:
     if isinstance(error, errors.AccessDeniedException):
         return access_denied()
+    if isinstance(error, errors.KmsException):
+        return UpstreamError(Fault.ACCESS_DENIED, error.message)
     return UpstreamError(Fault.NOT_FOUND, error.message)

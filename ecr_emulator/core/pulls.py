@@ -558,7 +558,8 @@ def _cached_image(tx: Transaction, call: Call, name: str, digest: str) -> tuple[
 
 
 def _end_task(tx: Transaction, call: Call, task: Task, *, again: bool) -> None:
-    tx.tasks.delete(task.id)
+    if not tx.tasks.delete(task.id):
+        return
     found = _cached_image(tx, call, task.payload["repository"], task.payload["digest"])
     if found is None:
         return

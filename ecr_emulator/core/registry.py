@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 # Regions whose names begin so are in another partition than "aws".
@@ -32,4 +33,9 @@ class Registry:
 
     def repository_arn(self, name: str) -> str:
         """Return the ARN of a repository of this registry."""
-        return f"arn:{self.partition}:ecr:{self.region}:{self.account}:repository/{name}"
+        return f"{_repositories_arn(self)}/{name}"
+
+
+@functools.lru_cache(maxsize=256)
+def _repositories_arn(registry: Registry) -> str:
+    return f"arn:{registry.partition}:ecr:{registry.region}:{registry.account}:repository"

@@ -1,22 +1,35 @@
 """Replicas: copying images to other registries, deleting them there, and how far that has come.
 
-Blobs are stored once for all registries, so that a copy is rows: an image's manifest, its layers and its
-tag. What fails is tried again for some minutes before it counts as failed.
+Blobs are stored once for all registries with the same key, so that a copy is rows: an image's manifest, its
+layers and its tag. What fails is tried again for some minutes before it counts as failed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecr_emulator.core import backfills, errors, events, iam, images, manifest, registry_policy, templates
+from ecr_emulator.core import (
+    backfills,
+    errors,
+    events,
+    iam,
+    images,
+    manifest,
+    registry_policy,
+    repositories,
+    templates,
+)
 from ecr_emulator.core.call import Call, unattended
 from ecr_emulator.core.clock import format_time
+from ecr_emulator.core.encryption import Encryption
 from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.backfills import BackfillReplication
 from ecr_emulator.metadata.images import Image
+from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.replication import ReplicationState
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
@@ -35,6 +48,15 @@ INTERNAL_ERROR = "INTERNAL_ERROR"
 _FINAL = (SOURCE_GONE,)
 # Of several tags the one that is least far speaks for the image.
 _PROGRESS = ("IN_PROGRESS", "FAILED", "COMPLETE")
+
+
+class ReencryptionNeededError(Exception):
+    """Layers have first to be encrypted with the key of the repository that they are copied to."""
+
+    def __init__(self, layers: Sequence[Layer], key_name: str) -> None:
+        super().__init__(key_name)
+        self.layers = layers
+        self.key_name = key_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +79,11 @@ class _Work:
     part: BackfillReplication | None
 
 
-def perform(tx: Transaction, quotas: Quotas, task: Task, now: float) -> None:
-    """Do a task of the replication engine: end it, or put it off where it fails."""
+def perform(tx: Transaction, quotas: Quotas, encryption: Encryption, task: Task, now: float) -> None:
+    """Do a task of the replication engine: end it, or put it off where it fails.
+
+    Raises ReencryptionNeededError where it can be done only after that.
+    """
     if task.payload["do"] == "prepare":
         backfills.prepare(tx, task.payload["backfill"], now)
         tx.tasks.delete(task.id)
@@ -67,7 +92,11 @@ def perform(tx: Transaction, quotas: Quotas, task: Task, now: float) -> None:
     if work is None:
         tx.tasks.delete(task.id)
         return
-    failure_code = _delete(tx, work.change, now) if work.is_deletion else _copy(tx, quotas, work.change, now)
+    if work.is_deletion:
+        failure_code = _delete(tx, work.change, now)
+    else:
+        call = unattended(work.change.destination, now, quotas, encryption)
+        failure_code = _copy(tx, call, work.change)
     _settle(tx, task, work, failure_code, now)
 
 
@@ -136,7 +165,7 @@ def _find(tx: Transaction, registry: Registry, change: Change) -> tuple[Reposito
     return repository, None if repository is None else tx.images.by_digest(repository.id, change.digest)
 
 
-def _copy(tx: Transaction, quotas: Quotas, change: Change, now: float) -> str | None:
+def _copy(tx: Transaction, call: Call, change: Change) -> str | None:
     """Copy an image with what it lists, and the tag if that still is the image's.
 
     Returns the code of a failure.
@@ -144,12 +173,11 @@ def _copy(tx: Transaction, quotas: Quotas, change: Change, now: float) -> str | 
     origin, image = _find(tx, change.source, change)
     if origin is None or image is None:
         return SOURCE_GONE
-    call = unattended(change.destination, now, quotas)
     repository, _ = _find(tx, change.destination, change)
-    if not _may(tx, change, "ecr:ReplicateImage", now):
+    if not _may(tx, change, "ecr:ReplicateImage", call.now):
         return ACCESS_DENIED
     if repository is None:
-        if not _may(tx, change, "ecr:CreateRepository", now):
+        if not _may(tx, change, "ecr:CreateRepository", call.now):
             return ACCESS_DENIED
         repository = templates.find_or_create(tx, call, change.repository_name, templates.Case.REPLICATION)
     is_tagged = change.tag is not None and tx.tags.image_id(origin.id, change.tag) == image.id
@@ -171,8 +199,7 @@ def _copy_image(
         child = tx.images.by_digest(origin.id, listed.digest)
         if child is not None:
             _copy_image(tx, call, origin, child, repository, None)
-    for layer in tx.layers.among(origin.id, {blob.digest for blob in parsed.blobs}):
-        tx.layers.insert(repository.id, layer.digest, layer.blob_id, call.now)
+    _copy_layers(tx, call, tx.layers.among(origin.id, {blob.digest for blob in parsed.blobs}), repository)
     # A tag that is immutable where it is stays, and the image comes without it (user guide).
     for name in (tag, None):
         try:
@@ -182,6 +209,20 @@ def _copy_image(
         except errors.ImageAlreadyExistsException:
             pass
         return
+
+
+def _copy_layers(tx: Transaction, call: Call, layers: Sequence[Layer], repository: Repository) -> None:
+    key_name = repositories.key_name(call, repository)
+    lacking = []
+    for layer in layers:
+        if layer.encryption_key == key_name:
+            tx.layers.insert(repository.id, layer.digest, layer.blob_id, call.now)
+        elif blob := tx.blobs.get(layer.digest, key_name):
+            tx.layers.insert(repository.id, layer.digest, blob.id, call.now)
+        else:
+            lacking.append(layer)
+    if lacking:
+        raise ReencryptionNeededError(lacking, key_name)
 
 
 def _delete(tx: Transaction, change: Change, now: float) -> str | None:

@@ -58,8 +58,8 @@ def create(
     """Create a repository.
 
     Raises RepositoryAlreadyExistsException, InvalidParameterException for settings that do not
-    fit together, InvalidTagParameterException, TooManyTagsException, and LimitExceededException where
-    the registry is full.
+    fit together, InvalidTagParameterException, TooManyTagsException, KmsException for a key that there is
+    not, and LimitExceededException where the registry is full.
     """
     registry = call.registry
     check_mutability(tag_mutability, tag_exclusions)
@@ -78,6 +78,7 @@ def create(
         )
     if encryption_type != "AES256" and kms_key is None:
         kms_key = f"arn:{registry.partition}:kms:{registry.region}:{registry.account}:alias/aws/ecr"
+    call.encryption.key_name(registry, encryption_type, kms_key)
     repository = tx.repositories.insert(
         account=registry.account,
         region=registry.region,
@@ -109,9 +110,11 @@ def describe(
 def delete(tx: Transaction, call: Call, name: str, *, force: bool) -> Repository:
     """Remove a repository, with its images only where ``force`` is set.
 
-    Raises RepositoryNotFoundException and RepositoryNotEmptyException.
+    Raises RepositoryNotFoundException, RepositoryNotEmptyException and, since ECR has to retire its grants
+    on the repository's key, KmsException.
     """
     repository = find(tx, call, name)
+    key_name(call, repository)
     if not force and tx.images.exist(repository.id):
         raise errors.RepositoryNotEmptyException(
             f"The repository with name '{name}' in registry with id '{call.registry.account}' "
@@ -119,6 +122,12 @@ def delete(tx: Transaction, call: Call, name: str, *, force: bool) -> Repository
         )
     tx.repositories.delete(repository.id)
     return repository
+
+
+def key_name(call: Call, repository: Repository) -> str:
+    """Return the name of the key for what comes into a repository, '' for none. Raises KmsException."""
+    registry = Registry(repository.account, repository.region)
+    return call.encryption.key_name(registry, repository.encryption_type, repository.kms_key)
 
 
 def set_mutability(

@@ -19,6 +19,7 @@ from ecr_emulator.core.images import ImageId, TaggedImage
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.scanning import BASIC, CONTINUOUS_SCAN, ENHANCED, MANUAL, ShownScan
 from ecr_emulator.metadata.images import Image, ImageFilter
+from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.scans import Scan, StoredFinding
 from ecr_emulator.metadata.store import Transaction
@@ -189,13 +190,18 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
     image = job.image.image
     parsed = manifest.parse(job.content, image.media_type, image.digest.partition(":")[0])
     wanted = [parsed.config, *parsed.layers] if parsed.config else list(parsed.layers)
-    names = await emulator.metadata.read(_blob_names, job.repository, [blob.digest for blob in wanted])
+    layers = await emulator.metadata.read(_layers, job.repository, [blob.digest for blob in wanted])
     async with contextlib.AsyncExitStack() as stack:
         blobs = []
         for named in wanted:
-            blob = await emulator.blobs.open(names[named.digest]) if named.digest in names else None
-            if blob is None:
+            layer = layers.get(named.digest)
+            stored = await emulator.blobs.open(layer.blob_name) if layer else None
+            if layer is None or stored is None:
                 return None, Report(FAILED, f"The layer with digest '{named.digest}' is missing.")
+            try:
+                blob = await emulator.encryption.decrypted(stored, layer.encryption_key)
+            except errors.KmsException as error:
+                return None, Report(FAILED, error.message)
             blobs.append(ScannedBlob(named.digest, await stack.enter_async_context(reading.as_file(blob))))
         report = await emulator.scanner.scan(
             ScannedImage(
@@ -212,8 +218,8 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
         return await asyncio.to_thread(_architecture, blobs[0]), report
 
 
-def _blob_names(tx: Transaction, repository: Repository, digests: Sequence[str]) -> dict[str, str]:
-    return {layer.digest: layer.blob_name for layer in tx.layers.among(repository.id, digests)}
+def _layers(tx: Transaction, repository: Repository, digests: Sequence[str]) -> dict[str, Layer]:
+    return {layer.digest: layer for layer in tx.layers.among(repository.id, digests)}
 
 
 def _architecture(config: ScannedBlob) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from ecr_emulator.metadata.store import MetadataStore, Transaction
+from ecr_emulator.metadata.store import Transaction
 
 _KEY = "seal-key"
 # Texts whose values are remembered: a client sends its authorization token with each request.
@@ -32,16 +32,17 @@ class Seals:
         self._serializers: dict[str, URLSafeSerializer] = {}
         self._opened: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
-    @classmethod
-    async def load(cls, metadata: MetadataStore) -> Seals:
-        """Take the key from the metadata store, making one where there is none."""
-        return cls(await metadata.write(_load_key))
+    @property
+    def key(self) -> str:
+        """The key; with a new one nothing that was sealed before opens any more."""
+        return self._key
 
-    async def renew(self, metadata: MetadataStore) -> None:
-        """Make a new key: nothing that was sealed before opens any more."""
-        self._key = await metadata.write(_renew_key)
-        self._serializers.clear()
-        self._opened.clear()
+    @key.setter
+    def key(self, key: str) -> None:
+        if key != self._key:
+            self._key = key
+            self._serializers.clear()
+            self._opened.clear()
 
     def seal(self, purpose: str, value: Any) -> str:
         """Return a text, of letters that URLs allow, that opens to a JSON value."""
@@ -66,11 +67,18 @@ class Seals:
         return serializer
 
 
-def _load_key(tx: Transaction) -> str:
-    return tx.server_values.get(_KEY) or _renew_key(tx)
+def find_key(tx: Transaction) -> str | None:
+    """Return the key that is kept."""
+    return tx.server_values.get(_KEY)
 
 
-def _renew_key(tx: Transaction) -> str:
+def load_key(tx: Transaction) -> str:
+    """Return the key that is kept, made where there is none."""
+    return find_key(tx) or renew_key(tx)
+
+
+def renew_key(tx: Transaction) -> str:
+    """Keep a new key, and return it."""
     key = secrets.token_hex(32)
     tx.server_values.put(_KEY, key)
     return key

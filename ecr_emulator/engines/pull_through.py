@@ -79,6 +79,7 @@ def _call(emulator: Emulator, registry: Registry) -> Call:
         secure=False,
         endpoint_of=lambda _registry: "",
         quotas=emulator.quotas,
+        encryption=emulator.encryption,
     )
 
 

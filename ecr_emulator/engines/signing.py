@@ -40,7 +40,8 @@ def _due(tx: Transaction, now: float) -> list[Task]:
 async def _do(emulator: Emulator, task: Task) -> None:
     payload = task.payload
     work = Work(task.id, payload["repository"], payload["digest"], payload["profile"])
-    own = unattended(Registry(task.account, task.region), emulator.clock.now(), emulator.quotas)
+    registry, now = Registry(task.account, task.region), emulator.clock.now()
+    own = unattended(registry, now, emulator.quotas, emulator.encryption)
     call = replace(own, caller_arn=payload["caller"])
     try:
         await signatures.sign(emulator, call, work)

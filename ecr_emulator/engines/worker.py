@@ -32,6 +32,8 @@ ENGINES: tuple[Engine, ...] = (
 )
 # Seconds between two looks at what is due.
 INTERVAL = 0.5
+# Seconds between two attempts to run an engine that runs in another server.
+LOCK_INTERVAL = 0.05
 
 
 class UnknownEngineError(LookupError):
@@ -39,20 +41,23 @@ class UnknownEngineError(LookupError):
 
 
 class Worker:
-    """Lets each engine run once at a time."""
+    """Lets each engine run once at a time, in all servers over one store."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._engines = {engine.name: engine for engine in ENGINES}
-        self._locks = {name: asyncio.Lock() for name in self._engines}
+        self._turns = {name: asyncio.Lock() for name in self._engines}
 
     async def run_now(self, name: str) -> int:
         """Let one engine do its work now; return how much it did. Raises UnknownEngineError."""
         engine = self._engines.get(name)
         if engine is None:
             raise UnknownEngineError(name)
-        async with self._locks[name]:
-            return await engine.run_now(self._emulator)
+        while True:
+            async with self._turns[name], self._emulator.locks.hold(name) as is_held:
+                if is_held:
+                    return await engine.run_now(self._emulator)
+            await asyncio.sleep(LOCK_INTERVAL)
 
     async def run_forever(self) -> None:
         """Let each engine do what is due, whatever time another takes, until this is cancelled."""
@@ -63,8 +68,12 @@ class Worker:
     async def _run_forever(self, engine: Engine) -> None:
         while True:
             try:
-                async with self._locks[engine.name]:
-                    await engine.run_due(self._emulator)
+                async with (
+                    self._turns[engine.name],
+                    self._emulator.locks.hold(engine.name) as is_held,
+                ):
+                    if is_held:
+                        await engine.run_due(self._emulator)
             except Exception:
                 _logger.exception("engine failed", extra={"operation": engine.name})
             await asyncio.sleep(INTERVAL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ecr_emulator.core.authorization import Access, decide
 from ecr_emulator.core.call import Call
@@ -15,7 +14,7 @@ from ecr_emulator.core.identities import Identity
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.identity import credentials
 from ecr_emulator.identity.scope import account_of_arn
-from ecr_emulator.metadata.sqlite import read_file
+from ecr_emulator.metadata.selection import read_metadata
 from ecr_emulator.settings import Settings
 
 _REPOSITORY = re.compile(r"arn:[^:]+:ecr:(?P<region>[^:]+):(?P<account>\d{12}):repository/(?P<name>.+)")
@@ -34,7 +33,7 @@ class Question:
 def explain(settings: Settings, question: Question) -> tuple[bool, str]:
     """Return whether something is allowed, and a text that says why.
 
-    Policies are those of the data folder, also while a server has it, and of the credentials file.
+    Policies are those of the metadata store, also while servers have it, and of the credentials file.
     Raises OSError, ValueError (CredentialsError, too) for what can't be read or asked.
     """
     if not credentials.is_caller(question.principal):
@@ -58,8 +57,7 @@ def explain(settings: Settings, question: Question) -> tuple[bool, str]:
         identity=_identity(settings, question.principal),
         source_ip=question.source_ip,
     )
-    path = Path(settings.data_dir) / "metadata.sqlite"
-    decision = read_file(path, lambda tx: decide(tx, call, access))
+    decision = read_metadata(settings, lambda tx: decide(tx, call, access))
     return decision.allowed, _describe(call, access, decision)
 
 

@@ -36,6 +36,7 @@ def new_call(
         source_ip=request.remote,
         user_agent=request.headers.get("User-Agent"),
         quotas=emulator.quotas,
+        encryption=emulator.encryption,
     )
 
 

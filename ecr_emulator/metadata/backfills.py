@@ -79,7 +79,7 @@ class Backfills:
         """
         rows = self._database.all(
             "SELECT * FROM backfills WHERE account = :account AND region = :region"
-            " AND (:before IS NULL OR number < :before)"
+            " AND (number < :before OR :before IS NULL)"
             " AND (ended_at IS NULL OR ended_at > :ended_after) ORDER BY number DESC LIMIT :limit",
             account=account,
             region=region,
@@ -110,6 +110,7 @@ class Backfills:
     ) -> int:
         """Add a backfill and return its number."""
         return self._database.insert(
+            "number",
             "INSERT INTO backfills (id, account, region, destination_account, destination_region, status,"
             " started_at, completed, failed) VALUES (:id, :account, :region, :destination_account,"
             " :destination_region, :status, :started_at, 0, 0)",

@@ -37,6 +37,7 @@ class Blobs:
     def insert(self, digest: str, encryption_key: str, name: str, size: int) -> int:
         """Add a blob that was published, and return its id."""
         return self._database.insert(
+            "id",
             "INSERT INTO blobs (digest, encryption_key, name, size)"
             " VALUES (:digest, :encryption_key, :name, :size)",
             digest=digest,
@@ -66,7 +67,7 @@ class Blobs:
     def delete_unused(self, ids: Collection[int]) -> list[StoredBlob]:
         """Remove those of the blobs that no layer has, and return them: they are nobody's any more."""
         rows = self._database.all(
-            "DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(:ids))"
+            "DELETE FROM blobs WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(:ids))"
             " AND NOT EXISTS (SELECT 1 FROM layers WHERE layers.blob_id = blobs.id)"
             " RETURNING id, name, size",
             ids=json.dumps(list(ids)),

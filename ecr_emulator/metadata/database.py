@@ -1,4 +1,8 @@
-"""A connection as the query modules use it: SQL with named parameters in, rows out."""
+"""A connection as the query modules use it: SQL with named parameters in, rows out.
+
+The SQL is what SQLite and PostgreSQL both know. A list is given as JSON, and read by ``json_each(:name)``,
+which has its elements, as texts, in the column ``value``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ Row = Mapping[str, Any]
 
 class Database(Protocol):
     """One connection inside one transaction. Parameters are written ``:name`` in the SQL."""
+
+    fatal_errors: tuple[type[Exception], ...]
+    """What is raised where the transaction can't go on, and so is no business of the rules in it."""
 
     def all(self, sql: str, /, **parameters: object) -> Sequence[Row]:
         """Run a query and return its rows."""
@@ -23,8 +30,8 @@ class Database(Protocol):
         """Run a statement and return the number of rows that it changed."""
         ...
 
-    def insert(self, sql: str, /, **parameters: object) -> int:
-        """Run an INSERT and return the new row's id."""
+    def insert(self, key: str, sql: str, /, **parameters: object) -> int:
+        """Run an INSERT and return the number that the new row got in the column ``key``."""
         ...
 
     def run_many(self, sql: str, rows: Sequence[Mapping[str, object]], /) -> None:

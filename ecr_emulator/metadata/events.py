@@ -50,6 +50,7 @@ class Events:
     def add(self, event: Mapping[str, Any], happened_at: float) -> None:
         """Add an event, which waits for each of the sinks."""
         event_id = self._database.insert(
+            "id",
             "INSERT INTO events (account, region, detail_type, repository, happened_at, content)"
             " VALUES (:account, :region, :detail_type, :repository, :happened_at, :content)",
             account=event["account"],
@@ -72,11 +73,11 @@ class Events:
     def newest(self, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
         """Return the newest ``limit`` events that are wanted, in their order."""
         rows = self._database.all(
-            "SELECT content FROM events WHERE (:account IS NULL OR account = :account)"
-            " AND (:region IS NULL OR region = :region)"
-            " AND (:detail_type IS NULL OR detail_type = :detail_type)"
-            " AND (:repository IS NULL OR repository = :repository)"
-            " AND (:since IS NULL OR happened_at >= :since) ORDER BY id DESC LIMIT :limit",
+            "SELECT content FROM events WHERE (account = :account OR :account IS NULL)"
+            " AND (region = :region OR :region IS NULL)"
+            " AND (detail_type = :detail_type OR :detail_type IS NULL)"
+            " AND (repository = :repository OR :repository IS NULL)"
+            " AND (happened_at >= :since OR :since IS NULL) ORDER BY id DESC LIMIT :limit",
             account=wanted.account,
             region=wanted.region,
             detail_type=wanted.detail_type,
@@ -125,7 +126,7 @@ class Events:
         """Remove from the outbox what a sink has got."""
         self._database.run(
             "DELETE FROM outbox WHERE sink_id = :sink_id"
-            " AND event_id IN (SELECT value FROM json_each(:event_ids))",
+            " AND event_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:event_ids))",
             sink_id=sink_id,
             event_ids=json.dumps(list(event_ids)),
         )

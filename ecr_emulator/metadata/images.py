@@ -123,6 +123,7 @@ class Images:
     def insert(self, image: Image, manifest: bytes) -> int:
         """Add an image, whatever the ``id`` it is given with, and return its id."""
         image_id = self._database.insert(
+            "id",
             "INSERT INTO images (repository_id, digest, media_type, artifact_type, config_media_type,"
             " subject_digest, annotations, manifest_size, size, pushed_at, last_pulled_at, status)"
             " VALUES (:repository_id, :digest, :media_type, :artifact_type, :config_media_type,"

@@ -11,12 +11,16 @@ from ecr_emulator.metadata.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A blob of a repository; ``size`` in bytes, ``blob_name`` what the blob store has it by."""
+    """A blob of a repository; ``size`` in bytes, ``blob_name`` what the blob store has it by.
+
+    ``encryption_key`` is the name of the key that it is encrypted with.
+    """
 
     digest: str
     size: int
     blob_id: int
     blob_name: str
+    encryption_key: str
 
 
 # A layer that no image of its repository names, and that no push has counted on since ``:before``.
@@ -39,7 +43,7 @@ class Layers:
     def get(self, repository_id: int, digest: str) -> Layer | None:
         """Return one layer of a repository."""
         row = self._database.one(
-            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            "SELECT layers.digest, size, blob_id, name AS blob_name, encryption_key"
             " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
             " WHERE repository_id = :repository_id AND layers.digest = :digest",
             repository_id=repository_id,
@@ -50,7 +54,7 @@ class Layers:
     def among(self, repository_id: int, digests: Collection[str]) -> list[Layer]:
         """Return those of the digests that are layers of the repository."""
         rows = self._database.all(
-            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            "SELECT layers.digest, size, blob_id, name AS blob_name, encryption_key"
             " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
             " WHERE repository_id = :repository_id"
             " AND layers.digest IN (SELECT value FROM json_each(:digests))",
@@ -64,11 +68,12 @@ class Layers:
         return {layer.digest: layer.size for layer in self.among(repository_id, digests)}
 
     def insert(self, repository_id: int, digest: str, blob_id: int, touched_at: float) -> None:
-        """Make a blob a layer, or touch the layer that is there already."""
+        """Make a blob a layer, or touch the layer that is there already, and make it of this blob."""
         self._database.run(
             "INSERT INTO layers (repository_id, digest, blob_id, touched_at)"
             " VALUES (:repository_id, :digest, :blob_id, :touched_at)"
-            " ON CONFLICT (repository_id, digest) DO UPDATE SET touched_at = excluded.touched_at",
+            " ON CONFLICT (repository_id, digest) DO UPDATE SET touched_at = excluded.touched_at,"
+            " blob_id = excluded.blob_id",
             repository_id=repository_id,
             digest=digest,
             blob_id=blob_id,

@@ -127,10 +127,10 @@ class LifecyclePreviews:
         """Return the results for some images, in order."""
         return _results(
             self._database.all(
-                f"{_RESULTS} AND results.image_id IN (SELECT value FROM json_each(:image_ids))"
+                f"{_RESULTS} AND results.image_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:ids))"
                 f"{TAG_CONDITIONS[tag_status]} ORDER BY results.position",
                 repository_id=repository_id,
-                image_ids=json.dumps(list(image_ids)),
+                ids=json.dumps(list(image_ids)),
             )
         )
 

@@ -21,6 +21,8 @@ def page_by_prefix(
     parameters: dict[str, object] = {"account": account, "region": region, "after": after, "limit": limit}
     named = ""
     if prefixes is not None:
+        if not prefixes:
+            return []
         # One parameter each, which makes it look-ups in the index: a push and a pull ask this.
         places = {f"prefix{index}": prefix for index, prefix in enumerate(prefixes)}
         named = f" AND prefix IN ({', '.join(f':{place}' for place in places)})"

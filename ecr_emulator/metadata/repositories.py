@@ -41,7 +41,8 @@ class RepositoryPolicy:
 
 def _repository(row: Row) -> Repository:
     values: dict[str, Any] = dict(row)
-    values["tag_exclusions"] = tuple(json.loads(values["tag_exclusions"]))
+    exclusions = values["tag_exclusions"]
+    values["tag_exclusions"] = tuple(json.loads(exclusions)) if exclusions != "[]" else ()
     values["scan_on_push"] = bool(values["scan_on_push"])
     return Repository(**values)
 
@@ -55,7 +56,8 @@ class Repositories:
     def count_all(self) -> tuple[int, int]:
         """Return how many repositories and images all registries have."""
         row = self._database.one(
-            "SELECT count(*) AS repositories, coalesce(sum(image_count), 0) AS images FROM repositories"
+            "SELECT count(*) AS repositories, CAST(coalesce(sum(image_count), 0) AS BIGINT) AS images"
+            " FROM repositories"
         )
         return (0, 0) if row is None else (row["repositories"], row["images"])
 
@@ -133,6 +135,7 @@ class Repositories:
     ) -> Repository:
         """Add a repository whose name is free."""
         row_id = self._database.insert(
+            "id",
             "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
             " scan_on_push, encryption_type, kms_key) VALUES (:account, :region, :name, :created_at,"
             " :tag_mutability, :tag_exclusions, :scan_on_push, :encryption_type, :kms_key)",

@@ -59,7 +59,7 @@ class Scans:
     def of_images(self, image_ids: Collection[int], scan_type: str) -> dict[int, Scan]:
         """Return the last scans of a type of several images, by image."""
         rows = self._database.all(
-            "SELECT * FROM scans WHERE image_id IN (SELECT value FROM json_each(:ids))"
+            "SELECT * FROM scans WHERE image_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:ids))"
             " AND scan_type = :scan_type",
             ids=json.dumps(list(image_ids)),
             scan_type=scan_type,

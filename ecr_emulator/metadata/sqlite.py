@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ecr_emulator.metadata.schema import SchemaTooNewError, WrongSchemaError, migrations, newest
 from ecr_emulator.metadata.store import Transaction
 
 P = ParamSpec("P")
@@ -36,12 +36,11 @@ class _Job:
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
-class SchemaTooNewError(RuntimeError):
-    """The database was written by a newer version of the emulator."""
-
-
 class SqliteDatabase:
     """A Database over one sqlite3 connection."""
+
+    # A statement that fails is undone, and no more than that.
+    fatal_errors: tuple[type[Exception], ...] = ()
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         connection.row_factory = sqlite3.Row
@@ -60,20 +59,13 @@ class SqliteDatabase:
         """Run a statement and return the number of rows that it changed."""
         return self.connection.execute(sql, parameters).rowcount
 
-    def insert(self, sql: str, /, **parameters: object) -> int:
-        """Run an INSERT and return the new row's id."""
+    def insert(self, _key: str, sql: str, /, **parameters: object) -> int:
+        """Run an INSERT and return the number that the new row got in its key column."""
         return self.connection.execute(sql, parameters).lastrowid or 0
 
     def run_many(self, sql: str, rows: Sequence[Mapping[str, object]], /) -> None:
         """Run a statement once for each row of parameters."""
         self.connection.executemany(sql, rows)
-
-
-def migrations() -> list[tuple[int, str]]:
-    """Return the migrations as (number, SQL), in order."""
-    folder = resources.files("ecr_emulator.metadata.migrations")
-    scripts = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(int(name.split("_")[0]), entry.read_text()) for name, entry in scripts]
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -84,9 +76,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     steps = migrations()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > steps[-1][0]:
-        raise SchemaTooNewError(
-            f"the database has schema {version}, this version of the emulator knows {steps[-1][0]}"
-        )
+        raise SchemaTooNewError(version)
     for number, script in steps:
         if number > version:
             try:
@@ -109,9 +99,8 @@ def read_file(path: Path, function: Callable[[Transaction], T]) -> T:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        newest = migrations()[-1][0]
-        if version != newest:
-            raise ValueError(f"{path} has schema {version}, not {newest}; start the server on it first")
+        if version != newest():
+            raise WrongSchemaError(path, version)
         connection.execute("BEGIN")
         return function(Transaction(SqliteDatabase(connection)))
     except sqlite3.Error as error:

@@ -72,13 +72,30 @@ class Transaction:
         self.server_values = ServerValues(database)
         self._database = database
 
+    def attempt(
+        self, function: Callable[Concatenate[Transaction, P], object], *args: P.args, **kwargs: P.kwargs
+    ) -> Exception | None:
+        """Run a function as a part of the transaction; where it fails, undo that part and return why."""
+        self._database.run("SAVEPOINT attempt")
+        try:
+            function(self, *args, **kwargs)
+        except self._database.fatal_errors:
+            raise
+        except Exception as error:
+            failure: Exception | None = error
+            self._database.run("ROLLBACK TO SAVEPOINT attempt")
+        else:
+            failure = None
+        self._database.run("RELEASE SAVEPOINT attempt")
+        return failure
+
     def reset(self, account: str | None, region: str | None) -> int:
         """Remove what an account and a region have, None meaning any; return the number of repositories."""
         removed = 0
         for table in REGISTRY_TABLES:
             changed = self._database.run(
-                f"DELETE FROM {table} WHERE (:account IS NULL OR account = :account)"
-                " AND (:region IS NULL OR region = :region)",
+                f"DELETE FROM {table} WHERE (account = :account OR :account IS NULL)"
+                " AND (region = :region OR :region IS NULL)",
                 account=account,
                 region=region,
             )
@@ -86,8 +103,17 @@ class Transaction:
         return removed
 
 
+class MetadataUnavailableError(Exception):
+    """The database can't be reached, or was lost while it committed, so that nobody knows whether it did."""
+
+
 class MetadataStore(Protocol):
-    """Runs functions in transactions, off the event loop."""
+    """Runs functions in transactions, off the event loop.
+
+    Transactions are serializable: what they do is what they would have done one after the other. A store
+    may run a function several times until that holds, so functions change nothing but metadata. The work
+    of one that failed is undone. Raises MetadataUnavailableError.
+    """
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

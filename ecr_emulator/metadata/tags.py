@@ -37,7 +37,8 @@ class Tags:
         """Return the names of the tags of several images, by image."""
         names: dict[int, list[str]] = {image_id: [] for image_id in image_ids}
         rows = self._database.all(
-            "SELECT image_id, name FROM tags WHERE image_id IN (SELECT value FROM json_each(:ids))"
+            "SELECT image_id, name FROM tags"
+            " WHERE image_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:ids))"
             " ORDER BY image_id, name",
             ids=json.dumps(list(image_ids)),
         )

@@ -65,6 +65,6 @@ class Tasks:
             due_at=due_at,
         )
 
-    def delete(self, task_id: int) -> None:
-        """Remove a task, which is done or given up."""
-        self._database.run("DELETE FROM tasks WHERE id = :id", id=task_id)
+    def delete(self, task_id: int) -> bool:
+        """Remove a task, which is done or given up; false where another server has done it meanwhile."""
+        return self._database.run("DELETE FROM tasks WHERE id = :id", id=task_id) == 1

@@ -11,7 +11,7 @@ from ecr_emulator.metadata.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload: ``size`` bytes of it were received and acknowledged."""
+    """An upload: ``size`` bytes of it were received and acknowledged, as ``stored_size`` in the store."""
 
     id: str
     repository_id: int
@@ -21,6 +21,8 @@ class Upload:
     last_part: int | None
     started_at: float
     updated_at: float
+    encryption_key: str
+    stored_size: int
 
 
 class Uploads:
@@ -38,28 +40,32 @@ class Uploads:
         )
         return None if row is None else Upload(**dict(row))
 
-    def insert(self, upload_id: str, repository_id: int, started_at: float) -> None:
-        """Begin an upload."""
+    def insert(self, upload_id: str, repository_id: int, encryption_key: str, started_at: float) -> None:
+        """Begin an upload that is encrypted with a key, by its name."""
         self._database.run(
-            "INSERT INTO uploads (id, repository_id, size, part_count, started_at, updated_at)"
-            " VALUES (:id, :repository_id, 0, 0, :now, :now)",
+            "INSERT INTO uploads"
+            " (id, repository_id, size, part_count, started_at, updated_at, encryption_key, stored_size)"
+            " VALUES (:id, :repository_id, 0, 0, :now, :now, :encryption_key, 0)",
             id=upload_id,
             repository_id=repository_id,
+            encryption_key=encryption_key,
             now=started_at,
         )
 
-    def advance(self, upload: Upload, size: int, now: float) -> bool:
+    def advance(self, upload: Upload, size: int, stored_size: int, now: float) -> bool:
         """Acknowledge that the upload now has ``size`` bytes; false if it has changed meanwhile."""
         changed = self._database.run(
-            "UPDATE uploads SET size = :size, part_count = part_count + 1, updated_at = :now,"
+            "UPDATE uploads SET size = :size, stored_size = :stored_size, part_count = part_count + 1,"
+            " updated_at = :now,"
             " smallest_part = CASE WHEN last_part IS NULL THEN NULL"
-            " ELSE min(coalesce(smallest_part, last_part), last_part) END,"
+            " WHEN smallest_part < last_part THEN smallest_part ELSE last_part END,"
             " last_part = :part WHERE id = :id AND size = :from_size AND part_count = :part_count",
             id=upload.id,
             from_size=upload.size,
             part_count=upload.part_count,
             part=size - upload.size,
             size=size,
+            stored_size=stored_size,
             now=now,
         )
         return changed == 1

@@ -10,6 +10,9 @@ from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.oci.errors import OciError
 
+# What all answers have.
+API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

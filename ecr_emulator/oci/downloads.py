@@ -19,11 +19,13 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
     try:
         registry, name, digest = downloads.open_download(emulator.seals, sealed, emulator.clock.now())
         call = new_call(emulator, request, registry)
-        return blob_response(await layers.open_blob(emulator, call, name, digest), digest)
+        return await blob_response(request, await layers.open_blob(emulator, call, name, digest), digest)
     except InvalidSealError:
         return _refusal(403, "SignatureDoesNotMatch", "The signature of the URL is not valid.")
     except downloads.ExpiredDownloadError:
         return _refusal(403, "AccessDenied", "Request has expired")
+    except errors.KmsException as error:
+        return _refusal(403, "AccessDenied", error.message)
     except errors.EcrError as error:
         return _refusal(404, "NoSuchKey", error.message)
 

@@ -22,7 +22,7 @@ from ecr_emulator.logs import OPERATION, REQUEST_ID
 from ecr_emulator.oci import audit, blobs, catalog, manifests, referrers, tags, uploads
 from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
-from ecr_emulator.oci.context import Context
+from ecr_emulator.oci.context import API_VERSION, Context
 from ecr_emulator.oci.errors import OciError, error_response, translate
 
 _logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         failure = OciError(500, "UNKNOWN", "The service failed")
         response, outcome = error_response(failure), (failure.code, failure.message)
     _note(emulator, request, progress, outcome)
-    response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
+    response.headers.update(API_VERSION)
     return response
 
 

@@ -20,6 +20,8 @@ _ANSWERS: dict[type[errors.EcrError], tuple[int, str]] = {
     errors.ReferencedImagesNotFoundException: (404, "MANIFEST_BLOB_UNKNOWN"),
     errors.UploadNotFoundException: (404, "BLOB_UPLOAD_UNKNOWN"),
     errors.InvalidLayerException: (400, "DIGEST_INVALID"),
+    # As S3, to which ECR leads those who pull, answers for a key that is not there or may not be used.
+    errors.KmsException: (403, "DENIED"),
     errors.ImageDigestDoesNotMatchException: (400, "DIGEST_INVALID"),
     errors.EmptyUploadException: (400, "BLOB_UPLOAD_INVALID"),
     errors.InvalidLayerPartException: (416, "BLOB_UPLOAD_INVALID"),

@@ -23,6 +23,7 @@ SWITCHED_ON = {
     "OCI_API_MANIFESTS_DIGEST_HEADER": "true",
     "OCI_API_MANIFESTS_TAG_PARAM": "true",
 }
+EVERYTHING = ("--oci-deletes", "on", "--layer-check", "off")
 # ECR mounts a blob only between repositories that the caller names.
 NOT_OFFERED = {"Blob anonymous mount"}
 
@@ -65,12 +66,15 @@ def password_of(token: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "unsupported"),
     [
-        pytest.param(("--oci-deletes", "on", "--layer-check", "off"), set(), id="everything"),
+        pytest.param(EVERYTHING, set(), id="everything"),
+        pytest.param((*EVERYTHING, "--encryption-keys", "keys.toml"), set(), id="encrypted"),
         # ECR has no deletes on /v2/ and takes no manifest before what it refers to.
         pytest.param((), DELETES | TAG_DELETES, id="ecr"),
     ],
 )
 def test_nothing_fails_and_only_what_ecr_lacks_is_unsupported(tmp_path, flags, unsupported):
+    (tmp_path / "keys.toml").write_text(f'AES256 = "{"5b" * 32}"\n')
+    flags = [str(tmp_path / flag) if flag == "keys.toml" else flag for flag in flags]
     results = run_suite(tmp_path, "--auth", "token", *flags, sparse=bool(flags))
     assert set(results["apis"].values()) | set(results["data"].values()) <= {"Pass", "Skip", "Disabled"}
     skipped = {name for name, outcome in results["apis"].items() if outcome != "Pass"}

@@ -38,7 +38,9 @@ def settings(tmp_path_factory):
         owner = connect(server.url, ACCOUNT)
         owner.create_repository(repositoryName="app")
         owner.set_repository_policy(repositoryName="app", policyText=json.dumps({"Statement": [DENY]}))
-        yield ["--data-dir", data, "--credentials", str(file)]
+        url = server._running.emulator.settings.metadata_url
+        shared = ["--metadata-url", url] if url else []
+        yield ["--data-dir", data, "--credentials", str(file), *shared]
 
 
 def explain(settings, capsys, action="ecr:PutImage", resource=REPOSITORY, principal=ALICE, *more):

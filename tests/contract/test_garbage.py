@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from ecr_emulator.engines import garbage
-from ecr_emulator.server import running
 from ecr_emulator.settings import MEMORY, Settings
-from ecr_emulator.testing import BackgroundServer
+from ecr_emulator.testing import BackgroundServer, background
 from tests.contract.conftest import connect, image_manifest, put_image, sha256, upload_layer
 from tests.contract.oci_client import OciClient
 
@@ -175,7 +174,7 @@ def test_the_grace_is_a_setting() -> None:
 
 def test_garbage_is_collected_once_an_hour_by_the_clock() -> None:
     async def scenario() -> None:
-        async with running(SETTINGS) as server:
+        async with background.running(SETTINGS) as server:
             emulator, oci = server.emulator, OciClient(f"{server.host}:{server.port}")
             api = connect(server.url)
 
@@ -186,14 +185,14 @@ def test_garbage_is_collected_once_an_hour_by_the_clock() -> None:
 
             assert await garbage.run_due(emulator) == 0
             await asyncio.to_thread(make_garbage)
-            emulator.clock.advance(HOUR - 60)
+            emulator.clock.offset += HOUR - 60
             assert await garbage.run_due(emulator) == 0
-            emulator.clock.advance(60)
+            emulator.clock.offset += 60
             assert await garbage.run_due(emulator) == 1
             await asyncio.to_thread(make_garbage)
             assert await garbage.run_due(emulator) == 0
             # A clock that was set back puts it off no longer than an hour.
-            emulator.clock.reset()
+            emulator.clock.offset = 0.0
             assert await garbage.run_due(emulator) == 1
 
     asyncio.run(scenario())

@@ -159,23 +159,32 @@ def digest_of(number: int) -> str:
     return sha256(str(number).encode())
 
 
-def insert_images(connection: sqlite3.Connection, repository_id: int) -> None:
+def insert_images(tx: Transaction, name: str) -> None:
     """Add 20,000 images, as pushes would, but at once."""
-    base = connection.execute("SELECT coalesce(max(id), 0) FROM images").fetchone()[0] + 1
-    connection.executemany(
-        "INSERT INTO images (id, repository_id, digest, media_type, manifest_size, size, pushed_at, status)"
-        " VALUES (?, ?, ?, ?, 100, 1000, ?, 'ACTIVE')",
+    repository = tx.repositories.get("000000000000", "us-east-1", name)
+    assert repository is not None
+    database = tx._database
+    database.run_many(
+        "INSERT INTO images (repository_id, digest, media_type, manifest_size, size, pushed_at, status)"
+        f" VALUES (:repository_id, :digest, '{OCI_MANIFEST}', 100, 1000, :pushed_at, 'ACTIVE')",
         [
-            (base + number, repository_id, digest_of(number), OCI_MANIFEST, 1.6e9 + number)
+            {"repository_id": repository.id, "digest": digest_of(number), "pushed_at": 1.6e9 + number}
             for number in range(IMAGES)
         ],
     )
-    connection.executemany(
-        "INSERT INTO tags (repository_id, name, image_id) VALUES (?, ?, ?)",
-        [(repository_id, tag, base + number) for number in range(IMAGES) for tag in tags_of(number)],
+    database.run_many(
+        "INSERT INTO tags (repository_id, name, image_id) SELECT repository_id, :tag, id FROM images"
+        " WHERE repository_id = :repository_id AND digest = :digest",
+        [
+            {"repository_id": repository.id, "digest": digest_of(number), "tag": tag}
+            for number in range(IMAGES)
+            for tag in tags_of(number)
+        ],
     )
-    connection.execute(
-        "UPDATE repositories SET image_count = image_count + ? WHERE id = ?", (IMAGES, repository_id)
+    database.run(
+        "UPDATE repositories SET image_count = image_count + :number WHERE id = :id",
+        id=repository.id,
+        number=IMAGES,
     )
 
 
@@ -185,15 +194,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Background
     data_dir = tmp_path_factory.mktemp("large")
     with BackgroundServer(Settings(data_dir=str(data_dir), port=0, engines="off")) as server:
         client = connect(server.url)
-        connection = sqlite3.connect(data_dir / "metadata.sqlite", timeout=30)
         for name in ("app", "other"):
             client.create_repository(repositoryName=name)
-            with connection:
-                ((repository_id,),) = connection.execute(
-                    "SELECT id FROM repositories WHERE name = ?", (name,)
-                )
-                insert_images(connection, repository_id)
-        connection.close()
+            server._run(server._running.emulator.metadata.write(insert_images, name))
         yield server, data_dir / "metadata.sqlite"
 
 
@@ -260,6 +263,7 @@ def steps(connection: sqlite3.Connection, query: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.local
 @pytest.mark.parametrize("name", ["app", "other"])
 def test_a_page_costs_the_same_wherever_it_is(large: tuple[BackgroundServer, Path], name: str) -> None:
     connection = sqlite3.connect(large[1])

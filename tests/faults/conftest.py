@@ -94,6 +94,12 @@ class ServerProcess:
         """Bytes of resident memory."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes of resident memory that the process has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
     def manage(self, path: str, body: dict[str, Any]) -> Any:
         """POST to a management path and return the answer."""
         return self.oci.post(f"/_emulator/{path}", json.dumps(body).encode()).json()
@@ -139,6 +145,13 @@ def server(data_dir: Path) -> Iterator[ServerProcess]:
     with ServerProcess("--data-dir", str(data_dir)) as process:
         process.api.create_repository(repositoryName="app")
         yield process
+
+
+def keys(folder: Path) -> tuple[str, str]:
+    """Write a file with a key, and return the arguments for a server that encrypts with it."""
+    file = folder / "keys.toml"
+    file.write_text(f'AES256 = "{"5b" * 32}"\n')
+    return "--encryption-keys", str(file)
 
 
 def upload_files(data_dir: Path) -> list[str]:

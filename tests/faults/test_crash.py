@@ -13,7 +13,7 @@ import pytest
 
 from tests.contract.conftest import OCI_MANIFEST, image_manifest, sha256
 from tests.contract.oci_client import OciClient, PushedImage, chunk_range, exchange
-from tests.faults.conftest import ServerProcess, upload_files
+from tests.faults.conftest import ServerProcess, keys, upload_files
 
 ROUNDS = 25
 PUSHERS = 3
@@ -146,15 +146,18 @@ def resume(oci: OciClient, upload: Upload) -> int | None:
     return offset
 
 
-def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(data_dir: Path) -> None:
-    server = ServerProcess("--data-dir", str(data_dir))
+@pytest.mark.parametrize(("rounds", "encrypted"), [(ROUNDS, False), (ROUNDS // 3, True)])
+def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(
+    data_dir: Path, rounds: int, encrypted: bool
+) -> None:
+    server = ServerProcess("--data-dir", str(data_dir), *(keys(data_dir.parent) if encrypted else ()))
     rng = random.Random(SEED)
     everything: dict[str, PushedImage] = {}
     checked: set[str] = set()
     resumed_from: list[int] = []
     try:
         server.start().api.create_repository(repositoryName="app")
-        for number in range(ROUNDS):
+        for number in range(rounds):
             pushers = [
                 Pusher(f"r{number}p{pusher}", random.Random(f"{SEED} {number} {pusher}"), server.address)
                 for pusher in range(PUSHERS)
@@ -191,7 +194,7 @@ def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(data_di
     finally:
         server.kill()
     # The rounds met what they are meant to meet.
-    assert len(everything) > ROUNDS
+    assert len(everything) > rounds
     assert any(resumed_from)
 
 

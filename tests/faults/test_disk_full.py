@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from tests.contract.conftest import put_image, sha256
 from tests.contract.oci_client import Answer, OciClient, PushedImage
-from tests.faults.conftest import ServerProcess, upload_files
+from tests.faults.conftest import ServerProcess, keys, upload_files
 
 MIB = 1024 * 1024
 SIZE = 8 * MIB
@@ -33,10 +33,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.fixture
-def server(disk: Path) -> Iterator[ServerProcess]:
+@pytest.fixture(params=["plain", "encrypted"])
+def server(request: pytest.FixtureRequest, disk: Path, tmp_path: Path) -> Iterator[ServerProcess]:
     """A server on the small disk, with the repository app."""
-    with ServerProcess("--data-dir", str(disk / "data")) as process:
+    more = keys(tmp_path) if request.param == "encrypted" else ()
+    with ServerProcess("--data-dir", str(disk / "data"), *more) as process:
         process.api.create_repository(repositoryName="app")
         yield process
 

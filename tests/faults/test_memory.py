@@ -1,4 +1,4 @@
-"""Blobs that are larger than the memory the server may take."""
+"""Blobs, and other bodies, that are larger than the memory the server may take."""
 
 import contextlib
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ecr_emulator.control.endpoint import MAX_REQUEST_SIZE
 from tests.contract.oci_client import exchange
 from tests.faults.conftest import ServerProcess
 
@@ -112,3 +113,29 @@ def test_a_blob_of_2_gib_goes_in_and_out_without_filling_the_memory(folder: Path
             highest["pulled"] = max(seen)
     assert len(seen) > 100
     assert max(seen) < LIMIT, {step: f"{size // MIB} MiB" for step, size in highest.items()}
+
+
+def refused(server: ServerProcess, method: str, path: str, body: bytes | Iterator[bytes]) -> None:
+    """Send what is too much of something; the server may hang up before it has all."""
+    target = {"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"}
+    with (
+        contextlib.closing(http.client.HTTPConnection(server.address, timeout=60)) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        assert 400 <= exchange(connection, method, path, body, target if path == "/" else {}).status < 500
+
+
+def test_what_is_no_blob_does_not_fill_the_memory() -> None:
+    with ServerProcess("--data-dir", ":memory:") as server:
+        server.api.create_repository(repositoryName="app")
+        for content in (b"[],", b"[", b"9"):
+            body = b'{"unknown": [' + content * (MAX_REQUEST_SIZE // len(content) - 16) + b"1]}"
+            refused(server, "POST", "/", body)
+        for method, path in (
+            ("POST", "/"),
+            ("PUT", "/v2/app/manifests/v1"),
+            ("POST", "/_emulator/reset"),
+        ):
+            refused(server, method, path, pieces(0, 64 * MIB))
+        assert server.peak_memory < LIMIT
+        assert server.oci.get("/v2/").status == 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ecr_emulator.core import lifecycle_previews, lifecycle_runs
-from ecr_emulator.core.clock import Clock
+from ecr_emulator.core.clock import Clock, offset_of
 from ecr_emulator.engines import lifecycle as engine
 from ecr_emulator.events.trail import Trail
 from ecr_emulator.metadata.images import Image
@@ -67,8 +67,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(lifecycle_runs, "BATCH", 2)
     monkeypatch.setattr(lifecycle_previews, "BATCH", 2)
     metadata = Metadata(tmp_path / "metadata.sqlite", durable=False)
-    clock = Clock()
-    clock.set(NOW)
+    clock = Clock(offset_of(NOW))
     yield Server(metadata, clock)
     asyncio.run(metadata.close())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecr_emulator.core.seals import InvalidSealError, Seals
+from ecr_emulator.core.seals import InvalidSealError, Seals, load_key, renew_key
 from ecr_emulator.metadata.sqlite import SqliteMetadata
 
 KEY = "5b" * 32
@@ -132,7 +132,7 @@ def test_the_key_survives_the_process_and_a_renewal_ends_all_seals(tmp_path):
     async def restarted(step):
         metadata = SqliteMetadata(tmp_path / "metadata.sqlite", durable=False)
         try:
-            seals = await Seals.load(metadata)
+            seals = Seals(await metadata.write(load_key))
             return await step(seals, metadata)
         finally:
             await metadata.close()
@@ -142,7 +142,7 @@ def test_the_key_survives_the_process_and_a_renewal_ends_all_seals(tmp_path):
 
     async def renew(seals, metadata):
         assert seals.open("list", text) == "before"
-        await seals.renew(metadata)
+        seals.key = await metadata.write(renew_key)
         refuses(seals, "list", text)
         return seals.seal("list", "after")
 
@@ -159,7 +159,7 @@ def test_two_servers_do_not_open_each_others_seals(tmp_path):
     async def seals_of(name):
         metadata = SqliteMetadata(tmp_path / name, durable=False)
         try:
-            return await Seals.load(metadata)
+            return Seals(await metadata.write(load_key))
         finally:
             await metadata.close()
 

@@ -28,6 +28,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path):
         ({"port": True}, "port must be of type int, not True"),
         ({"scan_timeout": 0}, "scan_timeout must be at least 1, not 0"),
         ({"scan_max_size": -1}, "scan_max_size must be at least 1, not -1"),
+        ({"metadata_url": "mysql://a/b"}, "metadata_url must begin with postgresql://"),
         ({"account_id": "123"}, "account_id must be 12 digits, not '123'"),
         ({"region": "EU"}, "region must be 2 to 25 lower-case letters, digits and hyphens, not 'EU'"),
         ({"auth": "maybe"}, "auth must be one of off, token, strict, not 'maybe'"),

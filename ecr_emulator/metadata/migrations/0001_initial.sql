@@ -9,7 +9,7 @@ CREATE TABLE repositories (
     created_at REAL NOT NULL,
     tag_mutability TEXT NOT NULL,
     tag_exclusions TEXT NOT NULL,        -- JSON list of wildcard filters
-    scan_on_push INTEGER NOT NULL,
+    scan_on_push BOOLEAN NOT NULL,
     encryption_type TEXT NOT NULL,
     kms_key TEXT,
     policy_text TEXT,

@@ -36,7 +36,7 @@ CREATE TABLE backfill_replications (
     repository_name TEXT NOT NULL,
     digest TEXT NOT NULL,
     tag TEXT,
-    is_index INTEGER NOT NULL,
+    is_index BOOLEAN NOT NULL,
     status TEXT NOT NULL,                -- WAITING, IN_PROGRESS (to be tried again), COMPLETE, FAILED
     failure_code TEXT
 );

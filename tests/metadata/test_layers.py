@@ -1,0 +1,112 @@
+"""The queries on layers and blobs, on every metadata store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ecr_emulator.metadata.blobs import StoredBlob
+from ecr_emulator.metadata.layers import Layer
+from ecr_emulator.metadata.store import Transaction
+from tests.metadata.conftest import Store, digest, new_image, new_repository
+
+
+def test_layers_are_found_and_touched(store: Store) -> None:
+    repository, other = store.write(new_repository), store.write(new_repository, "other")
+    one, two, three = (digest(seed) for seed in (1, 2, 3))
+
+    def fill(tx: Transaction) -> list[int]:
+        blobs = [
+            tx.blobs.insert(layer, "", f"name of {layer}", size) for layer, size in ((one, 10), (two, 20))
+        ]
+        tx.layers.insert(repository.id, one, blobs[0], 1.5)
+        tx.layers.insert(repository.id, two, blobs[1], 1.5)
+        tx.layers.insert(repository.id, two, blobs[1], 3.5)
+        tx.layers.insert(other.id, one, blobs[0], 1.5)
+        return blobs
+
+    expected = Layer(one, 10, store.write(fill)[0], f"name of {one}", "")
+    assert store.read(lambda tx: tx.layers.get(repository.id, one)) == expected
+    assert store.read(lambda tx: tx.layers.among(repository.id, [one, three])) == [expected]
+    assert store.read(lambda tx: tx.layers.get(repository.id, three)) is None
+    assert store.read(lambda tx: tx.layers.present(repository.id, [one, two, three])) == {one: 10, two: 20}
+    assert store.read(lambda tx: tx.layers.present(repository.id, [])) == {}
+    assert store.read(lambda tx: tx.layers.untouched(repository.id, [one, two], 1.5)) == [one]
+    store.write(lambda tx: tx.layers.touch(repository.id, [one, three], 2.5))
+    assert store.read(lambda tx: tx.layers.untouched(repository.id, [one, two], 1.5)) == []
+    store.write(lambda tx: tx.layers.delete(repository.id, one))
+    assert store.read(lambda tx: tx.layers.get(repository.id, one)) is None
+    assert store.read(lambda tx: tx.layers.get(other.id, one)) == expected
+
+
+def test_layers_that_nobody_uses(store: Store) -> None:
+    repository = store.write(new_repository)
+    named, fresh, unused = (digest(seed) for seed in "abc")
+
+    def fill(tx: Transaction) -> None:
+        image = new_image(tx, repository)
+        tx.images.add_references(image.id, repository.id, "layer", {named: ""})
+        for one, touched_at in ((named, 1.0), (fresh, 9.0), (unused, 1.0)):
+            tx.layers.insert(repository.id, one, tx.blobs.insert(one, "", one, 1), touched_at)
+
+    store.write(fill)
+    keys = [(repository.id, one) for one in (named, fresh, unused)]
+    scanned = store.read(lambda tx: tx.layers.scan(5.0, (0, ""), 9))
+    assert scanned == [(keys[0], False), (keys[1], False), (keys[2], True)]
+    assert store.read(lambda tx: tx.layers.scan(5.0, keys[0], 1)) == [(keys[1], False)]
+    assert store.write(lambda tx: tx.layers.delete_unused(keys, 5.0)) == 1
+    assert store.read(lambda tx: tx.layers.present(repository.id, [named, fresh, unused])) == {
+        named: 1,
+        fresh: 1,
+    }
+
+
+def test_blobs_are_told_apart_by_digest_and_key(store: Store) -> None:
+    def fill(tx: Transaction) -> list[int]:
+        return [tx.blobs.insert(digest(1), key, f"name {key}", 7) for key in ("", "key")]
+
+    ids = store.write(fill)
+    assert store.read(lambda tx: tx.blobs.get(digest(1), "key")) == StoredBlob(ids[1], "name key", 7)
+    assert store.read(lambda tx: tx.blobs.get(digest(1), "other")) is None
+    assert store.read(lambda tx: tx.blobs.known(["name ", "name key", "name other"])) == {"name ", "name key"}
+
+
+def test_blobs_that_no_layer_has_go(store: Store) -> None:
+    repository = store.write(new_repository)
+
+    def fill(tx: Transaction) -> list[StoredBlob]:
+        blobs = [StoredBlob(tx.blobs.insert(digest(n), "", str(n), n), str(n), n) for n in range(4)]
+        for blob, touched_at in zip(blobs[:2], (1.0, 9.0), strict=True):
+            tx.layers.insert(repository.id, digest(blob.size), blob.id, touched_at)
+        return blobs
+
+    stale, fresh, *unused = store.write(fill)
+    last = unused[-1].id
+    assert store.read(lambda tx: tx.blobs.scan_unused(0, 9)) == (unused, last)
+    assert store.read(lambda tx: tx.blobs.scan_unused(0, 9, 5.0)) == ([stale, *unused], last)
+    assert store.read(lambda tx: tx.blobs.scan_unused(fresh.id, 1)) == (unused[:1], unused[0].id)
+    assert store.read(lambda tx: tx.blobs.scan_unused(last, 9)) == ([], None)
+    removed = store.write(lambda tx: tx.blobs.delete_unused([stale.id, fresh.id, unused[0].id]))
+    assert removed == unused[:1]
+    assert store.write(lambda tx: tx.blobs.delete_unused([])) == []
+    assert store.read(lambda tx: tx.blobs.scan_unused(0, 9)) == (unused[1:], last)
+
+
+def test_a_blob_is_not_removed_from_under_a_layer_that_comes_meanwhile(store: Store) -> None:
+    repository = store.write(new_repository)
+
+    async def scenario(number: int) -> None:
+        one = digest(number)
+        await store.metadata.write(lambda tx: tx.blobs.insert(one, "", one, 1))
+
+        def add(tx: Transaction) -> None:
+            blob = tx.blobs.get(one, "") or StoredBlob(tx.blobs.insert(one, "", f"again {one}", 1), one, 1)
+            tx.layers.insert(repository.id, one, blob.id, 1.0)
+
+        def collect(tx: Transaction) -> None:
+            tx.blobs.delete_unused([blob.id for blob in tx.blobs.scan_unused(0, 99)[0]])
+
+        await asyncio.gather(store.metadata.write(add), store.metadata.write(collect))
+        assert await store.metadata.read(lambda tx: tx.layers.get(repository.id, one)) is not None
+
+    for number in range(20):
+        store.run(scenario(number))
