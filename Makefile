@@ -8,7 +8,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-large test-clients test-conformance test-scaled bench newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance test-scaled test-s3 bench newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,10 @@ test-conformance: $(DEV) ## the OCI distribution specification's suite (needs Go
 test-scaled: $(DEV) ## everything about state, on what several servers share: PostgreSQL (installs it as root)
 	scripts/install_scaled.sh
 	$(BIN)/pytest --store scaled tests/metadata tests/contract tests/scaled tests/faults/test_servers.py
+
+test-s3: $(DEV) ## the blob stores' tests on a real S3 service, versitygw (needs Go, or installs it as root)
+	scripts/install_s3.sh
+	ECR_EMULATOR_TEST_S3=versitygw $(BIN)/pytest tests/blobs
 
 bench: $(RUN) ## the emulator beside other registries and mocks, into docs/performance.md (as root, installs them)
 	scripts/install_bench.sh

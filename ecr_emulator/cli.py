@@ -11,12 +11,24 @@ import signal
 import sys
 from collections.abc import Collection
 from dataclasses import MISSING, fields
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ecr_emulator import __version__
 from ecr_emulator.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load
 
+# What works on the stores, beside a server or without one: the module in ``commands``, and what it does.
+_COMMANDS = {
+    "check": ("check", "verify every digest and reference"),
+    "gc": ("gc", "remove what nothing uses"),
+    "seed": ("seed", "bring registries to a described state"),
+    "export": ("export", "write registries as one tar"),
+    "import": ("import_", "bring back what export wrote"),
+    "migrate": ("migrate", "move everything to another configuration"),
+}
+# The exit status of a command that was interrupted, as shells have it.
+_INTERRUPTED = 130
 # The exit status of an explanation that tells of a denial.
 _DENIED = 3
 _DESCRIPTION = "An AWS-compatible Amazon ECR emulator: the ECR API and an OCI registry over one store."
@@ -33,16 +45,20 @@ examples:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(given[0] if given else "")
+    options = parser.parse_args(given)
     try:
         settings = load(vars(options), os.environ, options.config)
     except SettingsError as error:
         parser.exit(2, f"ecr-emulator: {error}\n")
+    if options.command in _COMMANDS:
+        sys.exit(_run(settings, options))
     sys.exit(_explain(settings, options) if options.command == "explain" else _serve(settings))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser; of the commands on stores only the one that is given has its flags."""
     parser = argparse.ArgumentParser(prog="ecr-emulator", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -65,11 +81,25 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--resource", required=True, metavar="ARN", help="a repository's ARN, or *")
     explain.add_argument("--source-ip", metavar="ADDRESS", help="where from, for conditions on it")
     _add_settings(explain, ["data_dir", "metadata_url", "credentials", "auth", "region"])
+    for name, (_, text) in _COMMANDS.items():
+        if name != command:
+            commands.add_parser(name, help=text)
+            continue
+        module = _module(name)
+        parser_of_command = commands.add_parser(name, help=text, description=module.DESCRIPTION)
+        module.configure(parser_of_command)
+        _add_settings(parser_of_command, module.SETTINGS)
     return parser
 
 
+def _module(command: str) -> Any:
+    return import_module(f"ecr_emulator.commands.{_COMMANDS[command][0]}")
+
+
 def _add_settings(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.set_defaults(config=None)
+    if names:
+        parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     for setting in fields(Settings):
         if setting.name not in names:
             continue
@@ -94,6 +124,19 @@ def _explain(settings: Settings, options: argparse.Namespace) -> int:
         return 1
     print(text)
     return 0 if is_allowed else _DENIED
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    from ecr_emulator.core.emulator import StoresError
+
+    try:
+        status: int = asyncio.run(_module(options.command).run(settings, options))
+    except (StoresError, OSError) as error:
+        print(f"ecr-emulator: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
 
 
 def _serve(settings: Settings) -> int:

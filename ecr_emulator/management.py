@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ecr_emulator import __version__, bodies
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core import clock, garbage, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
@@ -244,6 +245,15 @@ async def run(worker: Worker, request: web.Request) -> web.Response:
 
 async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
+    try:
+        return await _answer(emulator, worker, metrics, request)
+    except _BadRequestError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except BlobStoreUnavailableError as error:
+        return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
+
+
+async def _answer(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
 
@@ -258,7 +268,4 @@ async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: 
         return web.json_response(
             {"error": "method not allowed"}, status=405, headers={"Allow": ", ".join(handlers)}
         )
-    try:
-        return await handler(emulator, request)
-    except _BadRequestError as error:
-        return web.json_response({"error": str(error)}, status=400)
+    return await handler(emulator, request)

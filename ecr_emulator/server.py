@@ -22,15 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ecr_emulator import bodies, logs, management
-from ecr_emulator.blobs.filesystem import FilesystemBlobs
+from ecr_emulator import bodies, logs, management, stores
 from ecr_emulator.control import access, operations
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.core import garbage, quotas, shared
 from ecr_emulator.core.clock import offset_of, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
-from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.core.encryption import Encryption, KeysFileError
+from ecr_emulator.core.emulator import Emulator, StoresError
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines import events as events_engine
 from ecr_emulator.engines.upstreams import HttpUpstreams
@@ -39,7 +37,6 @@ from ecr_emulator.events.sinks.base import Sink, SinkSetupError
 from ecr_emulator.events.sinks.selection import open_sinks
 from ecr_emulator.events.trail import Trail
 from ecr_emulator.identity import credentials, sigv4
-from ecr_emulator.metadata.selection import MetadataSetupError, open_metadata
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metrics import Metrics
 from ecr_emulator.oci import downloads
@@ -101,6 +98,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
             shutdown_timeout=LAST_TIMEOUT,
         )
         try:
+            await _seed(emulator)
             await runner.setup()
             port = await _listen(runner, settings, tls.context if tls else None)
             _warn_of_strangers(runner, settings)
@@ -118,9 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
                 await sink.close()
             await emulator.trail.close()
             await emulator.upstreams.close()
-            await emulator.locks.close()
-            await emulator.metadata.close()
-            await emulator.blobs.close()
+            await emulator.close()
 
 
 async def _deliver_last_events(emulator: Emulator) -> None:
@@ -252,8 +248,6 @@ def application(
 
 
 async def _open(settings: Settings, folder: Path) -> Emulator:
-    # A throw-away server has nothing to lose in a crash of the machine.
-    durable = settings.data_dir != MEMORY
     try:
         offset = offset_of(parse_time(settings.clock)) if settings.clock else None
     except ValueError:
@@ -278,30 +272,24 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         raise StartError(str(error)) from None
     sinks, trail = _sinks(settings), _trail(settings)
     try:
-        encryption = Encryption.load(settings.encryption_keys)
-    except KeysFileError as error:
-        raise StartError(str(error)) from None
-    try:
         scanner = ChosenScanner(settings)
     except ScannerSetupError as error:
         raise StartError(str(error)) from None
     try:
-        blobs = FilesystemBlobs(folder, durable=durable)
-    except Exception as error:
-        raise StartError(f"can't use the data folder {folder}: {error}") from error
-    try:
-        metadata, locks = open_metadata(settings, folder, durable=durable)
-    except MetadataSetupError as error:
+        parts = await stores.open_in(folder, settings)
+    except StoresError as error:
         raise StartError(str(error)) from error
+    metadata = parts.metadata
     try:
-        clock, seals = await shared.load(metadata, offset, joins=bool(settings.metadata_url))
+        parts.clock, seals = await shared.load(metadata, offset, joins=bool(settings.metadata_url))
         await metadata.write(_set_sinks, sinks)
         emulator = Emulator(
             settings=settings,
             metadata=metadata,
-            locks=locks,
-            blobs=blobs,
-            clock=clock,
+            locks=parts.locks,
+            blobs=parts.blobs,
+            clock=parts.clock,
+            encryption=parts.encryption,
             seals=seals,
             secrets=secrets,
             upstreams=HttpUpstreams(settings.upstreams),
@@ -310,14 +298,23 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             quotas=limits,
             trail=trail,
             sinks=sinks,
-            encryption=encryption,
         )
         await garbage.discard_abandoned(emulator)
     except Exception as error:
-        await locks.close()
-        await metadata.close()
+        await parts.close()
         raise StartError(f"can't use the data folder {folder}: {error}") from error
     return emulator
+
+
+async def _seed(emulator: Emulator) -> None:
+    """Bring the stores to what the setting describes."""
+    if emulator.settings.seed:
+        from ecr_emulator.core import seeding
+
+        try:
+            await seeding.seed_from(emulator, Path(emulator.settings.seed))
+        except StoresError as error:
+            raise StartError(str(error)) from None
 
 
 def _sinks(settings: Settings) -> tuple[Sink, ...]:

@@ -41,6 +41,11 @@ class Settings:
         "PostgreSQL database that keeps the metadata instead, for several servers: postgresql://…; as a "
         "variable where it has a password",
     )
+    blobs_url: str = _setting(
+        "",
+        "where the bytes of layers are, if not in DATA_DIR: s3://BUCKET/PREFIX?endpoint=URL&region=REGION; "
+        "redirect=off if clients can't reach S3 themselves",
+    )
     account_id: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers who name none")
     public_endpoint: str = _setting(
@@ -110,6 +115,7 @@ class Settings:
     scan_findings: str = _setting("", "JSON file with what scans of certain images are to find")
     scan_timeout: int = _setting(300, "seconds that a scan may take")
     scan_max_size: int = _setting(8192, "MiB of an image, decompressed, up to which it is scanned")
+    seed: str = _setting("", "TOML or JSON file with what there is to be when the server starts")
     clock: str = _setting("", "time at which the server's clock starts, as in 2030-01-31T12:00:00Z")
     audit_log: str = _setting("", "file to which a record of every call is appended, in CloudTrail's shape")
     event_sinks: list[str] = field(

@@ -41,6 +41,7 @@ class Server:
 
     url: str
     registry: str  # host:port, as it stands in the name of an image
+    data_dir: Path
     ca_file: Path | None = None  # whom to trust, where the server speaks TLS
 
 
@@ -104,7 +105,8 @@ def serve(folder: Path, logs: dict[str, Path], *flags: str, host: str = "127.0.0
     await_ready("the server", process, log, lambda: _LISTENING.search(log.read_text()) is not None)
     try:
         [(url, registry)] = _LISTENING.findall(log.read_text())
-        yield Server(url, registry, folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None)
+        ca_file = folder / "data" / "tls" / "ca.pem" if "--tls" in flags else None
+        yield Server(url, registry, folder / "data", ca_file)
     finally:
         stop("the server", process, log)
 

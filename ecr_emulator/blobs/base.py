@@ -43,6 +43,14 @@ class CorruptBlobError(Exception):
     """The store has other bytes of an encrypted blob than were written."""
 
 
+class BlobSetupError(RuntimeError):
+    """The blob store can't be had; the message tells a person why."""
+
+
+class BlobStoreUnavailableError(Exception):
+    """The store fails, or does not answer, now: whoever asks again later may be served."""
+
+
 def is_digest(text: str) -> bool:
     """Tell whether a text is a well-formed sha256 or sha512 digest."""
     return _DIGEST.fullmatch(text) is not None
@@ -139,7 +147,8 @@ class BlobStore(Protocol):
     """Keeps uploads, by their ids, and blobs, by names that ``publish`` makes.
 
     A name is never used for a second blob, so that one which nothing refers to any more can be removed
-    without looking at who comes meanwhile. ``new_name`` makes them.
+    without looking at who comes meanwhile. ``new_name`` makes them. Everything raises
+    BlobStoreUnavailableError where the store is another service, and that fails.
     """
 
     def upload(

@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from ecr_emulator.blobs.base import Blob, BlobFile
 
@@ -65,7 +65,7 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
     if isinstance(blob, BlobFile):
         yield blob.path
         return
-    copy = await asyncio.to_thread(_temporary_file)
+    copy = await asyncio.to_thread(_new_file)
     try:
         async for chunk in chunks(blob):
             await asyncio.to_thread(copy.write, chunk)
@@ -75,5 +75,6 @@ async def as_file(blob: Blob) -> AsyncIterator[Path]:
         await asyncio.to_thread(copy.close)
 
 
-def _temporary_file() -> IO[bytes]:
-    return cast(IO[bytes], tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-"))
+def _new_file() -> IO[bytes]:
+    """Return a file that is gone when it is closed."""
+    return tempfile.NamedTemporaryFile(prefix="ecr-emulator-blob-")

@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from ecr_emulator import bodies
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.control import model, operations
 from ecr_emulator.control.access import accesses_of
 from ecr_emulator.core import audit, errors
@@ -23,6 +24,7 @@ from ecr_emulator.identity import sigv4
 from ecr_emulator.identity.requests import new_call, unidentified_call
 from ecr_emulator.identity.scope import Caller, caller_of_key, caller_of_signature
 from ecr_emulator.logs import OPERATION, REQUEST_ID
+from ecr_emulator.metadata.store import MetadataUnavailableError
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +54,9 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
         output = await _perform(emulator, request, target, progress)
     except errors.EcrError as error:
         failure = error
+    except (BlobStoreUnavailableError, MetadataUnavailableError) as error:
+        _logger.warning("a store fails: %s", error, extra={"request_id": request_id, "target": target})
+        failure = errors.ServerException("A store does not answer")
     except ConnectionError:
         raise
     except Exception:

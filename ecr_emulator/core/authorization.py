@@ -165,6 +165,10 @@ class Guard:
         """Run a function that may write. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.write(self._checked(function), *args, **kwargs)
 
+    async def damage(self) -> list[str]:
+        """Return what the database finds wrong, which is no registry's secret."""
+        return await self._metadata.damage()
+
     async def close(self) -> None:
         """Do nothing: the store is not the request's to close."""
 

@@ -1,4 +1,4 @@
-"""What a running server holds: settings, stores, locks, clock, key, upstreams, scanner, principals."""
+"""What a running server holds, and the part of it that commands beside a server have: the stores."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecr_emulator.blobs.base import BlobStore
+from ecr_emulator.blobs.base import Blob, BlobStore
 from ecr_emulator.core.clock import Clock
-from ecr_emulator.core.encryption import NO_ENCRYPTION, Encryption
+from ecr_emulator.core.encryption import Encryption
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
-from ecr_emulator.core.quotas import Quotas
+from ecr_emulator.core.quotas import Quotas, UnknownQuotaError, changed
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -23,15 +23,48 @@ from ecr_emulator.scanners.base import Scanner
 from ecr_emulator.settings import Settings
 
 
+class StoresError(Exception):
+    """Work on the stores can't be done; the message tells a person why."""
+
+
 @dataclass(slots=True)
-class Emulator:
-    """One server's parts, given to every operation."""
+class Stores:
+    """The stores with their settings and a clock: what work on registries needs that is no request's."""
 
     settings: Settings
     metadata: MetadataStore
     locks: Locks
     blobs: BlobStore
     clock: Clock
+    encryption: Encryption
+
+    async def open_blob(self, name: str, key_name: str) -> Blob | None:
+        """Return what a blob's plaintext can be read from, or None where it is not there.
+
+        Raises KmsException.
+        """
+        blob = await self.blobs.open(name)
+        return None if blob is None else await self.encryption.decrypted(blob, key_name)
+
+    async def close(self) -> None:
+        """Let go of the stores."""
+        await self.locks.close()
+        await self.metadata.close()
+        await self.blobs.close()
+
+
+def limits_of(stores: Stores) -> Quotas:
+    """Return the quotas that the settings give to a registry. Raises StoresError."""
+    try:
+        return changed(stores.settings.quotas)
+    except UnknownQuotaError as error:
+        raise StoresError(str(error)) from None
+
+
+@dataclass(slots=True)
+class Emulator(Stores):
+    """One server's parts, given to every operation."""
+
     seals: Seals
     secrets: Secrets
     upstreams: Upstreams
@@ -39,7 +72,6 @@ class Emulator:
     scanner: Scanner
     quotas: Quotas
     """How much there can be of something in a registry, by name."""
-    encryption: Encryption = NO_ENCRYPTION
     ca_file: Path | None = None
     """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     trail: Trail = field(default_factory=Trail)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at
-from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.emulator import Stores
 from ecr_emulator.metadata.blobs import StoredBlob
 from ecr_emulator.metadata.layers import LayerKey
 from ecr_emulator.metadata.store import Transaction
@@ -39,80 +39,80 @@ class Garbage:
     size: int
 
 
-async def find(emulator: Emulator) -> Garbage:
+async def find(stores: Stores) -> Garbage:
     """Return what ``collect`` would remove."""
-    before = _before(emulator)
+    before = _before(stores)
     uploads = layers = blobs = size = 0
-    async for upload_ids in _stale_uploads(emulator, before):
+    async for upload_ids in _stale_uploads(stores, before):
         uploads += len(upload_ids)
-    async for upload_ids in _abandoned_uploads(emulator, _HOLD_TIME):
+    async for upload_ids in _abandoned_uploads(stores, _HOLD_TIME):
         uploads += len(upload_ids)
-    async for keys in _unused_layers(emulator, before):
+    async for keys in _unused_layers(stores, before):
         layers += len(keys)
-    async for unused in _unused_blobs(emulator, before):
+    async for unused in _unused_blobs(stores, before):
         blobs, size = blobs + len(unused), size + sum(blob.size for blob in unused)
-    async for name in _stray_names(emulator):
-        stray = await emulator.blobs.open(name)
+    async for name in stray_names(stores):
+        stray = await stores.blobs.open(name)
         if stray is not None:
             blobs, size = blobs + 1, size + stray.size
     return Garbage(uploads, layers, blobs, size)
 
 
-async def collect(emulator: Emulator) -> Garbage:
+async def collect(stores: Stores) -> Garbage:
     """Remove the garbage, and return how much it was. Where this is cut short, the next one goes on."""
-    before = _before(emulator)
+    before = _before(stores)
     uploads = layers = 0
-    async for upload_ids in _stale_uploads(emulator, before):
+    async for upload_ids in _stale_uploads(stores, before):
         for upload_id in upload_ids:
-            uploads += await _end(emulator, upload_id, before)
-    uploads += await discard_abandoned(emulator, _HOLD_TIME)
-    async for keys in _unused_layers(emulator, before):
-        layers += await emulator.metadata.write(_delete_layers, keys, before)
-    blobs, size = await _remove_blobs(emulator)
-    async for name in _stray_names(emulator):
-        removed = await emulator.blobs.remove(name)
+            uploads += await _end(stores, upload_id, before)
+    uploads += await discard_abandoned(stores, _HOLD_TIME)
+    async for keys in _unused_layers(stores, before):
+        layers += await stores.metadata.write(_delete_layers, keys, before)
+    blobs, size = await _remove_blobs(stores)
+    async for name in stray_names(stores):
+        removed = await stores.blobs.remove(name)
         if removed is not None:
             blobs, size = blobs + 1, size + removed
     return Garbage(uploads, layers, blobs, size)
 
 
-async def remove_freed(emulator: Emulator) -> None:
+async def remove_freed(stores: Stores) -> None:
     """Remove the bytes of what is in metadata no more, as the end of many repositories leaves them."""
-    await _remove_blobs(emulator)
-    await discard_abandoned(emulator)
+    await _remove_blobs(stores)
+    await discard_abandoned(stores)
 
 
-async def _remove_blobs(emulator: Emulator) -> tuple[int, int]:
+async def _remove_blobs(stores: Stores) -> tuple[int, int]:
     """Remove the blobs that no layer has; return how many there were, and their bytes."""
     blobs = size = 0
-    async for unused in _unused_blobs(emulator):
-        for blob in await emulator.metadata.write(_delete_blobs, unused):
-            await emulator.blobs.remove(blob.name)
+    async for unused in _unused_blobs(stores):
+        for blob in await stores.metadata.write(_delete_blobs, unused):
+            await stores.blobs.remove(blob.name)
             blobs, size = blobs + 1, size + blob.size
     return blobs, size
 
 
-async def discard_abandoned(emulator: Emulator, idle: float = 0.0) -> int:
+async def discard_abandoned(stores: Stores, idle: float = 0.0) -> int:
     """Remove the bytes of uploads that are no more, as a crash or the end of a repository leaves them.
 
     Not those of requests at work, nor what was written within ``idle`` seconds of real time.
     """
     discarded = 0
-    async for upload_ids in _abandoned_uploads(emulator, idle):
+    async for upload_ids in _abandoned_uploads(stores, idle):
         for upload_id in upload_ids:
-            discarded += await _end(emulator, upload_id, float("-inf"))
+            discarded += await _end(stores, upload_id, float("-inf"))
     return discarded
 
 
-def _before(emulator: Emulator) -> float:
+def _before(stores: Stores) -> float:
     """Return the time since which nobody must have wanted what is garbage."""
-    return emulator.clock.now() - emulator.settings.garbage_grace
+    return stores.clock.now() - stores.settings.garbage_grace
 
 
-async def _stale_uploads(emulator: Emulator, before: float) -> AsyncIterator[list[str]]:
+async def _stale_uploads(stores: Stores, before: float) -> AsyncIterator[list[str]]:
     """Give the ids of uploads that nobody has gone on with since ``before``."""
     last = ""
-    while upload_ids := await emulator.metadata.read(_stale, before, last):
+    while upload_ids := await stores.metadata.read(_stale, before, last):
         last = upload_ids[-1]
         yield upload_ids
 
@@ -121,12 +121,12 @@ def _stale(tx: Transaction, before: float, last: str) -> list[str]:
     return tx.uploads.stale(before, last, _BATCH)
 
 
-async def _abandoned_uploads(emulator: Emulator, idle: float) -> AsyncIterator[list[str]]:
+async def _abandoned_uploads(stores: Stores, idle: float) -> AsyncIterator[list[str]]:
     """Give the ids of uploads of which there are bytes and no row."""
     # Listed first: an upload that begins meanwhile has its row before its bytes.
-    present = await emulator.blobs.upload_ids(idle)
+    present = await stores.blobs.upload_ids(idle)
     for start in range(0, len(present), _BATCH):
-        yield await emulator.metadata.read(_without_row, present[start : start + _BATCH])
+        yield await stores.metadata.read(_without_row, present[start : start + _BATCH])
 
 
 def _without_row(tx: Transaction, upload_ids: Collection[str]) -> list[str]:
@@ -134,15 +134,15 @@ def _without_row(tx: Transaction, upload_ids: Collection[str]) -> list[str]:
     return [upload_id for upload_id in upload_ids if upload_id not in known]
 
 
-async def _end(emulator: Emulator, upload_id: str, before: float) -> bool:
+async def _end(stores: Stores, upload_id: str, before: float) -> bool:
     """End an upload that is garbage; false for one that a request is at work on, or that went on."""
     try:
-        async with emulator.blobs.upload(upload_id, patience=0):
-            if await emulator.metadata.write(_goes_on, upload_id, before):
+        async with stores.blobs.upload(upload_id, patience=0):
+            if await stores.metadata.write(_goes_on, upload_id, before):
                 return False
     except (UploadBusyError, UploadMissingError):
         return False
-    await emulator.blobs.discard(upload_id)
+    await stores.blobs.discard(upload_id)
     return True
 
 
@@ -152,10 +152,10 @@ def _goes_on(tx: Transaction, upload_id: str, before: float) -> bool:
     return bool(tx.uploads.known([upload_id]))
 
 
-async def _unused_layers(emulator: Emulator, before: float) -> AsyncIterator[list[LayerKey]]:
+async def _unused_layers(stores: Stores, before: float) -> AsyncIterator[list[LayerKey]]:
     """Give the layers that no image has, and that no push has counted on since ``before``."""
     last: LayerKey = (0, "")
-    while scanned := await emulator.metadata.read(_scan_layers, before, last):
+    while scanned := await stores.metadata.read(_scan_layers, before, last):
         last = scanned[-1][0]
         if unused := [key for key, is_unused in scanned if is_unused]:
             yield unused
@@ -169,11 +169,11 @@ def _delete_layers(tx: Transaction, keys: Collection[LayerKey], before: float) -
     return tx.layers.delete_unused(keys, before)
 
 
-async def _unused_blobs(emulator: Emulator, before: float | None = None) -> AsyncIterator[list[StoredBlob]]:
+async def _unused_blobs(stores: Stores, before: float | None = None) -> AsyncIterator[list[StoredBlob]]:
     """Give the blobs that no layer has, or with ``before`` only unused ones."""
     last: int | None = 0
     while last is not None:
-        unused, last = await emulator.metadata.read(_scan_blobs, last, before)
+        unused, last = await stores.metadata.read(_scan_blobs, last, before)
         if unused:
             yield unused
 
@@ -186,12 +186,12 @@ def _delete_blobs(tx: Transaction, unused: Collection[StoredBlob]) -> list[Store
     return tx.blobs.delete_unused([blob.id for blob in unused])
 
 
-async def _stray_names(emulator: Emulator) -> AsyncIterator[str]:
+async def stray_names(stores: Stores) -> AsyncIterator[str]:
     """Give the names in the store that no blob has, as a crash leaves them between the store and metadata."""
     published_before = time.time() - _COMMIT_TIME
-    async for names in emulator.blobs.names():
+    async for names in stores.blobs.names():
         idle = [name for name in names if published_at(name) <= published_before]
-        for name in await emulator.metadata.read(_without_blob, idle) if idle else ():
+        for name in await stores.metadata.read(_without_blob, idle) if idle else ():
             yield name
 
 

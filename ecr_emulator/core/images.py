@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.core import (
@@ -212,21 +213,14 @@ def _insert(
     if check_references and (missing := children.keys() - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
-    size = max(present.values(), default=0) if manifest.is_index else _compressed_size(manifest, layers)
-    config_type = manifest.config.media_type if manifest.config else None
+    size = max(present.values(), default=0) if manifest.is_index else compressed_size(manifest, layers)
     image = Image(
         id=0,
         repository_id=repository.id,
-        digest=manifest.digest,
-        media_type=manifest.media_type,
-        artifact_type=manifest.artifact_type or config_type,
-        config_media_type=config_type,
-        subject_digest=manifest.subject.digest if manifest.subject else None,
-        annotations=manifest.annotations,
-        manifest_size=len(manifest.content),
         size=size,
         pushed_at=call.now,
         last_pulled_at=None,
+        **described_by(manifest),
     )
     image_id = tx.images.insert(image, manifest.content)
     tx.images.add_references(image_id, repository.id, "layer", blobs)
@@ -236,7 +230,21 @@ def _insert(
     return found
 
 
-def _compressed_size(manifest: Manifest, layers: Mapping[str, int]) -> int:
+def described_by(manifest: Manifest) -> dict[str, Any]:
+    """Return the fields of an image that its manifest tells."""
+    config_type = manifest.config.media_type if manifest.config else None
+    return {
+        "digest": manifest.digest,
+        "media_type": manifest.media_type,
+        "artifact_type": manifest.artifact_type or config_type,
+        "config_media_type": config_type,
+        "subject_digest": manifest.subject.digest if manifest.subject else None,
+        "annotations": manifest.annotations,
+        "manifest_size": len(manifest.content),
+    }
+
+
+def compressed_size(manifest: Manifest, layers: Mapping[str, int]) -> int:
     """Return the bytes of config and layers, a blob that is named twice counting once.
 
     What a manifest says of the size of a layer counts only where the layer is not there.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ecr_emulator.blobs import reading
@@ -23,7 +23,7 @@ from ecr_emulator.blobs.base import (
 )
 from ecr_emulator.core import account_settings, authorization, errors, pull_through, repositories, templates
 from ecr_emulator.core.call import Call
-from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.emulator import Emulator, Stores
 from ecr_emulator.core.encryption import LayerUpload
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
@@ -235,11 +235,11 @@ async def complete(
     return published.digest
 
 
-async def _clean_up(emulator: Emulator, upload_id: str, unwanted: Published | None) -> None:
+async def _clean_up(stores: Stores, upload_id: str, unwanted: Published | None) -> None:
     """Remove what an upload leaves; garbage collection finds it where a crash or an error comes first."""
     if unwanted is not None:
-        await emulator.blobs.remove(unwanted.name)
-    await emulator.blobs.discard(upload_id)
+        await stores.blobs.remove(unwanted.name)
+    await stores.blobs.discard(upload_id)
 
 
 def add(
@@ -275,20 +275,35 @@ def _finish(
     return known, add(tx, repository, published, upload.encryption_key, size, call.now)
 
 
+def adopt(tx: Transaction, call: Call, repository: Repository, digests: Collection[str]) -> set[str]:
+    """Make blobs that the store has layers of a repository, whoever uploaded them; return the others.
+
+    Raises KmsException.
+    """
+    missing = set(digests) - tx.layers.present(repository.id, digests).keys()
+    key_name = repositories.key_name(call, repository)
+    for digest in list(missing):
+        stored = tx.blobs.get(digest, key_name)
+        if stored is not None:
+            tx.layers.insert(repository.id, digest, stored.id, call.now)
+            missing.remove(digest)
+    return missing
+
+
 async def store(
-    emulator: Emulator, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
+    stores: Stores, call: Call, repository_name: str, digest: str, chunks: AsyncIterable[bytes]
 ) -> None:
     """Make a layer of the repository out of bytes that come from another registry.
 
     Raises RepositoryNotFoundException, KmsException, DigestMismatchError and LimitExceededException. What
     ``chunks`` raises is passed on.
     """
-    key_name = await emulator.metadata.read(_key_name, call, repository_name)
+    key_name = await stores.metadata.read(_key_name, call, repository_name)
 
     def insert(tx: Transaction, published: Published, size: int) -> bool:
         return add(tx, repositories.find(tx, call, repository_name), published, key_name, size, call.now)
 
-    await _take(emulator, call, digest, key_name, chunks, insert)
+    await _take(stores, call, digest, key_name, chunks, insert)
 
 
 def _key_name(tx: Transaction, call: Call, repository_name: str) -> str:
@@ -300,7 +315,7 @@ async def reencrypt(emulator: Emulator, call: Call, layer: Layer, key_name: str)
 
     Raises KmsException, and ServerException where the bytes are missing.
     """
-    blob = await _opened(emulator, call, layer)
+    blob = await emulator.open_blob(layer.blob_name, layer.encryption_key)
     if blob is None:
         raise _bytes_missing(layer.digest)
 
@@ -311,7 +326,7 @@ async def reencrypt(emulator: Emulator, call: Call, layer: Layer, key_name: str)
 
 
 async def _take(
-    emulator: Emulator,
+    stores: Stores,
     call: Call,
     digest: str,
     key_name: str,
@@ -323,14 +338,14 @@ async def _take(
     upload_id = str(uuid.uuid4())
     unwanted = None
     try:
-        async with emulator.blobs.upload(upload_id) as writer:
+        async with stores.blobs.upload(upload_id) as writer:
             with call.encryption.upload(writer, upload_id, key_name, Position()) as held:
                 reached = await held.append(_bounded(chunks, MAX_SIZE))
                 published = await held.publish([digest])
-                if not await emulator.metadata.write(insert, published, reached.size):
+                if not await stores.metadata.write(insert, published, reached.size):
                     unwanted = published
     finally:
-        await _clean_up(emulator, upload_id, unwanted)
+        await _clean_up(stores, upload_id, unwanted)
 
 
 async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
@@ -483,19 +498,13 @@ def _layer_not_found(repository: Repository, digest: str) -> errors.LayersNotFou
 async def open_blob(emulator: Emulator, call: Call, repository_name: str, digest: str) -> Blob:
     """Return what a layer can be read from. Raises what ``find_accessible`` raises, and KmsException."""
     layer = await emulator.metadata.peek(find_accessible, call, repository_name, digest)
-    while (blob := await _opened(emulator, call, layer)) is None:
+    while (blob := await emulator.open_blob(layer.blob_name, layer.encryption_key)) is None:
         # Has the layer gone between the two, or got another blob?
         found = await emulator.metadata.peek(find_accessible, call, repository_name, digest)
         if found.blob_id == layer.blob_id:
             raise _bytes_missing(digest)
         layer = found
     return blob
-
-
-async def _opened(emulator: Emulator, call: Call, layer: Layer) -> Blob | None:
-    """Return what a layer's bytes can be read from, or None where they are not there. Raises KmsException."""
-    blob = await emulator.blobs.open(layer.blob_name)
-    return None if blob is None else await call.encryption.decrypted(blob, layer.encryption_key)
 
 
 def _bytes_missing(digest: str) -> errors.ServerException:

@@ -19,6 +19,14 @@ class StoredBlob:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBlob(StoredBlob):
+    """A blob with what its bytes are to be."""
+
+    digest: str
+    encryption_key: str
+
+
 class Blobs:
     """Queries on blobs."""
 
@@ -33,6 +41,16 @@ class Blobs:
             encryption_key=encryption_key,
         )
         return None if row is None else StoredBlob(**dict(row))
+
+    def page(self, after_id: int, limit: int) -> list[KnownBlob]:
+        """Return at most ``limit`` blobs past an id."""
+        rows = self._database.all(
+            "SELECT id, name, size, digest, encryption_key FROM blobs WHERE id > :after_id"
+            " ORDER BY id LIMIT :limit",
+            after_id=after_id,
+            limit=limit,
+        )
+        return [KnownBlob(**dict(row)) for row in rows]
 
     def insert(self, digest: str, encryption_key: str, name: str, size: int) -> int:
         """Add a blob that was published, and return its id."""
@@ -63,6 +81,10 @@ class Blobs:
         )
         unused = [StoredBlob(row["id"], row["name"], row["size"]) for row in rows if not row["used"]]
         return unused, rows[-1]["id"] if rows else None
+
+    def rename(self, blob_id: int, name: str) -> None:
+        """Note that the store has a blob by another name."""
+        self._database.run("UPDATE blobs SET name = :name WHERE id = :id", id=blob_id, name=name)
 
     def delete_unused(self, ids: Collection[int]) -> list[StoredBlob]:
         """Remove those of the blobs that no layer has, and return them: they are nobody's any more."""

@@ -37,3 +37,11 @@ class Database(Protocol):
     def run_many(self, sql: str, rows: Sequence[Mapping[str, object]], /) -> None:
         """Run a statement once for each row of parameters."""
         ...
+
+    def last_number(self, table: str, column: str, /) -> int:
+        """Return the last number that a table counted up to in a column, whether or not the row is there."""
+        ...
+
+    def set_last_number(self, table: str, column: str, number: int, /) -> None:
+        """Set the number that a table counts on from."""
+        ...

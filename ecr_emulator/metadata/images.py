@@ -51,6 +51,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedDigest:
+    """What an image's manifest names: a config or a layer, or a child manifest."""
+
+    kind: ReferenceKind
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageHistory:
     """What lifecycle policies look at in an image; times in seconds since 1970.
 
@@ -119,6 +128,50 @@ class Images:
         if row is None:
             raise LookupError(f"image {image_id} has no manifest")
         return bytes(row["content"])
+
+    def scan(self, after: int, limit: int) -> list[Image]:
+        """Return at most ``limit`` images of any repository past an id."""
+        rows = self._database.all(
+            "SELECT * FROM images WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit
+        )
+        return [_image(row) for row in rows]
+
+    def count(self, repository_id: int) -> int:
+        """Count a repository's images."""
+        row = self._database.one(
+            "SELECT count(*) AS number FROM images WHERE repository_id = :repository_id",
+            repository_id=repository_id,
+        )
+        return 0 if row is None else int(row["number"])
+
+    def references(self, repository_id: int, image_id: int) -> list[NamedDigest]:
+        """Return what is noted of what the manifest of a repository's image names."""
+        rows = self._database.all(
+            "SELECT kind, digest, media_type FROM image_references"
+            " WHERE image_id = :image_id AND repository_id = :repository_id ORDER BY kind, digest",
+            repository_id=repository_id,
+            image_id=image_id,
+        )
+        return [NamedDigest(**dict(row)) for row in rows]
+
+    def set_history(
+        self,
+        image_id: int,
+        last_pulled_at: float | None,
+        status: str,
+        last_archived_at: float | None,
+        last_activated_at: float | None,
+    ) -> None:
+        """Set what happened to an image since it was pushed."""
+        self._database.run(
+            "UPDATE images SET last_pulled_at = :last_pulled_at, status = :status,"
+            " last_archived_at = :last_archived_at, last_activated_at = :last_activated_at WHERE id = :id",
+            id=image_id,
+            last_pulled_at=last_pulled_at,
+            status=status,
+            last_archived_at=last_archived_at,
+            last_activated_at=last_activated_at,
+        )
 
     def insert(self, image: Image, manifest: bytes) -> int:
         """Add an image, whatever the ``id`` it is given with, and return its id."""

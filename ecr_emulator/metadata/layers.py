@@ -67,6 +67,18 @@ class Layers:
         """Return the sizes of those of the digests that are layers of the repository."""
         return {layer.digest: layer.size for layer in self.among(repository_id, digests)}
 
+    def used(self, repository_id: int) -> list[Layer]:
+        """Return the layers of a repository that its images name."""
+        rows = self._database.all(
+            "SELECT layers.digest, size, blob_id, name AS blob_name"
+            " FROM layers JOIN blobs ON blobs.id = layers.blob_id"
+            " WHERE repository_id = :repository_id AND EXISTS (SELECT 1 FROM image_references AS naming"
+            " WHERE naming.repository_id = layers.repository_id AND naming.kind = 'layer'"
+            " AND naming.digest = layers.digest) ORDER BY layers.digest",
+            repository_id=repository_id,
+        )
+        return [Layer(**dict(row)) for row in rows]
+
     def insert(self, repository_id: int, digest: str, blob_id: int, touched_at: float) -> None:
         """Make a blob a layer, or touch the layer that is there already, and make it of this blob."""
         self._database.run(
@@ -125,6 +137,24 @@ class Layers:
             )
             for repository_id, digest in keys
         )
+
+    def mismatched(self, limit: int) -> list[LayerKey]:
+        """Return at most ``limit`` layers whose blob has another digest."""
+        rows = self._database.all(
+            "SELECT repository_id, layers.digest FROM layers JOIN blobs ON blobs.id = layers.blob_id"
+            " WHERE layers.digest <> blobs.digest ORDER BY repository_id, layers.digest LIMIT :limit",
+            limit=limit,
+        )
+        return [(row["repository_id"], row["digest"]) for row in rows]
+
+    def repositories_of(self, blob_id: int, limit: int) -> list[int]:
+        """Return the ids of at most ``limit`` repositories of which a blob is a layer."""
+        rows = self._database.all(
+            "SELECT repository_id FROM layers WHERE blob_id = :blob_id ORDER BY repository_id LIMIT :limit",
+            blob_id=blob_id,
+            limit=limit,
+        )
+        return [row["repository_id"] for row in rows]
 
     def delete(self, repository_id: int, digest: str) -> None:
         """Remove a layer from a repository; its blob stays while another repository has it."""

@@ -135,6 +135,26 @@ class PostgresDatabase:
         row = self._execute(f"{sql} RETURNING {key}", parameters).fetchone()
         return int(row[key]) if row else 0
 
+    def last_number(self, table: str, column: str, /) -> int:
+        """Return the last number that a table's key column gave to a row, 0 where it gave none."""
+        row = self.one(
+            "SELECT coalesce(pg_sequence_last_value("
+            "CAST(pg_get_serial_sequence(:table, :column) AS regclass)), 0) AS number",
+            table=table,
+            column=column,
+        )
+        return int(row["number"]) if row else 0
+
+    def set_last_number(self, table: str, column: str, number: int, /) -> None:
+        """Have a table's key column give numbers past this one."""
+        self.all(
+            "SELECT setval(CAST(pg_get_serial_sequence(:table, :column) AS regclass), greatest(:number, 1),"
+            " :number > 0)",
+            table=table,
+            column=column,
+            number=number,
+        )
+
     def run_many(self, sql: str, rows: Sequence[Mapping[str, object]], /) -> None:
         """Run a statement once for each row of parameters."""
         self._cursor.executemany(_translate(sql), rows)
@@ -342,6 +362,10 @@ class PostgresMetadata:
                 session, _WRITE, _WRITE_IN_LINE, lambda tx: function(tx, *args, **kwargs)
             )
         )
+
+    async def damage(self) -> list[str]:
+        """Return nothing: PostgreSQL tells of damage by its own tools."""
+        return []
 
     async def close(self) -> None:
         """Finish what was begun and close the connections."""

@@ -97,6 +97,13 @@ class UpstreamTags:
         )
         return None if row is None else UpstreamTag(row["image_id"], row["checked_at"])
 
+    def of_image(self, image_id: int) -> dict[str, float]:
+        """Return when the tags that came from an upstream with an image were last compared, by name."""
+        rows = self._database.all(
+            "SELECT name, checked_at FROM upstream_tags WHERE image_id = :id ORDER BY name", id=image_id
+        )
+        return {row["name"]: row["checked_at"] for row in rows}
+
     def put(self, repository_id: int, name: str, image_id: int, checked_at: float) -> None:
         """Note that a tag was compared with its upstream, and points at this image."""
         self._database.run(

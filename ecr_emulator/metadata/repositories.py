@@ -110,6 +110,15 @@ class Repositories:
         )
         return row is not None
 
+    def scan(self, after_id: int, limit: int) -> list[Repository]:
+        """Return at most ``limit`` repositories of any registry past an id."""
+        rows = self._database.all(
+            "SELECT * FROM repositories WHERE id > :after_id ORDER BY id LIMIT :limit",
+            after_id=after_id,
+            limit=limit,
+        )
+        return [_repository(row) for row in rows]
+
     def next_registry(self, account: str, region: str) -> tuple[str, str] | None:
         """Return the first (account, region) past the one given that has a repository."""
         row = self._database.one(

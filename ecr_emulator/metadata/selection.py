@@ -46,6 +46,11 @@ def open_metadata(settings: Settings, folder: Path, *, durable: bool) -> tuple[M
     return metadata, FileLocks(folder, _FILE)
 
 
+def has_metadata(settings: Settings, folder: Path) -> bool:
+    """Tell whether there is a store to be opened; in a database, it is made where there is none."""
+    return bool(settings.metadata_url) or (folder / _FILE).is_file()
+
+
 def read_metadata(settings: Settings, function: Callable[[Transaction], T]) -> T:
     """Run a function that only reads, beside the servers that may have the metadata.
 

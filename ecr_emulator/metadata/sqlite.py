@@ -67,6 +67,16 @@ class SqliteDatabase:
         """Run a statement once for each row of parameters."""
         self.connection.executemany(sql, rows)
 
+    def last_number(self, table: str, _column: str, /) -> int:
+        """Return the last number that a table counted up to, whether or not the row is there."""
+        row = self.one("SELECT seq FROM sqlite_sequence WHERE name = :table", table=table)
+        return 0 if row is None else int(row["seq"])
+
+    def set_last_number(self, table: str, _column: str, number: int, /) -> None:
+        """Set the number that a table counts on from."""
+        self.run("DELETE FROM sqlite_sequence WHERE name = :table", table=table)
+        self.run("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)", table=table, seq=number)
+
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database to the newest schema; each migration applies whole or not at all.
@@ -181,6 +191,21 @@ class SqliteMetadata:
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
         return await future
+
+    async def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with its file."""
+        return await asyncio.to_thread(self._damage)
+
+    def _damage(self) -> list[str]:
+        # A transaction on a damaged file can't even be ended.
+        connection = self._connect()
+        try:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        finally:
+            connection.close()
+        return [] if found == ["ok"] else found
 
     async def close(self) -> None:
         """Finish what was begun and close the connections."""

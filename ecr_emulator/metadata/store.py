@@ -24,6 +24,7 @@ from ecr_emulator.metadata.repositories import Repositories
 from ecr_emulator.metadata.scans import Scans
 from ecr_emulator.metadata.server_values import ServerValues
 from ecr_emulator.metadata.signing import SigningStatuses
+from ecr_emulator.metadata.tables import Tables
 from ecr_emulator.metadata.tags import Tags
 from ecr_emulator.metadata.tasks import Tasks
 from ecr_emulator.metadata.templates import CreationTemplates
@@ -44,6 +45,8 @@ REGISTRY_TABLES = (
     "pull_through_rules",
     "events",
 )
+# Those of them that tell what goes on in a registry, and not what it has.
+_TRACES = ("tasks", "backfills", "events")
 
 
 class Transaction:
@@ -70,6 +73,7 @@ class Transaction:
         self.upstream_referrers = UpstreamReferrers(database)
         self.events = Events(database)
         self.server_values = ServerValues(database)
+        self.tables = Tables(database)
         self._database = database
 
     def attempt(
@@ -88,6 +92,13 @@ class Transaction:
             failure = None
         self._database.run("RELEASE SAVEPOINT attempt")
         return failure
+
+    def registries(self) -> list[tuple[str, str]]:
+        """Return the account and region of every registry that has something, in order."""
+        tables = [table for table in REGISTRY_TABLES if table not in _TRACES]
+        each = " UNION ".join(f"SELECT account, region FROM {table}" for table in tables)
+        rows = self._database.all(f"{each} ORDER BY account, region")
+        return [(row["account"], row["region"]) for row in rows]
 
     def reset(self, account: str | None, region: str | None) -> int:
         """Remove what an account and a region have, None meaning any; return the number of repositories."""
@@ -137,6 +148,10 @@ class MetadataStore(Protocol):
 
         An exception of the function undoes all that it wrote, and is raised here.
         """
+        ...
+
+    async def damage(self) -> list[str]:
+        """Return what the database finds wrong with its own files, where it looks at them."""
         ...
 
     async def close(self) -> None:

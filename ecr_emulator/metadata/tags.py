@@ -57,6 +57,16 @@ class Tags:
         )
         return [row["name"] for row in rows]
 
+    def astray(self, limit: int) -> list[tuple[int, str]]:
+        """Return at most ``limit`` (repository id, name) of tags that point into another repository."""
+        rows = self._database.all(
+            "SELECT tags.repository_id, tags.name FROM tags JOIN images ON images.id = tags.image_id"
+            " WHERE images.repository_id <> tags.repository_id"
+            " ORDER BY tags.repository_id, tags.name LIMIT :limit",
+            limit=limit,
+        )
+        return [(row["repository_id"], row["name"]) for row in rows]
+
     def put(self, repository_id: int, name: str, image_id: int) -> None:
         """Point a tag at an image, away from the one it pointed at before."""
         self._database.run(

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from ecr_emulator.blobs.base import Blob, BlobFile, BlobStream, CorruptBlobError, is_digest
+from ecr_emulator.blobs.base import (
+    Blob,
+    BlobFile,
+    BlobStoreUnavailableError,
+    BlobStream,
+    CorruptBlobError,
+    is_digest,
+)
 from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.logs import REQUEST_ID
 from ecr_emulator.oci.context import API_VERSION, Context
@@ -58,7 +65,7 @@ async def _streamed(request: web.Request, blob: BlobStream, headers: dict[str, s
     try:
         async for chunk in chunks:
             await response.write(chunk)
-    except CorruptBlobError as error:
+    except (BlobStoreUnavailableError, CorruptBlobError) as error:
         # The client was told of more bytes, and has to see that they don't come.
         _logger.warning("a blob breaks off: %s", error, extra={"request_id": request[REQUEST_ID]})
         if request.transport is not None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core import downloads, errors, layers
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.seals import InvalidSealError
 from ecr_emulator.identity.requests import new_call
+from ecr_emulator.logs import REQUEST_ID
+from ecr_emulator.metadata.store import MetadataUnavailableError
 from ecr_emulator.oci.blobs import blob_response
+
+_logger = logging.getLogger(__name__)
 
 
 async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse:
@@ -21,13 +28,17 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         call = new_call(emulator, request, registry)
         return await blob_response(request, await layers.open_blob(emulator, call, name, digest), digest)
     except InvalidSealError:
-        return _refusal(403, "SignatureDoesNotMatch", "The signature of the URL is not valid.")
+        status, code, message = 403, "SignatureDoesNotMatch", "The signature of the URL is not valid."
     except downloads.ExpiredDownloadError:
-        return _refusal(403, "AccessDenied", "Request has expired")
+        status, code, message = 403, "AccessDenied", "Request has expired"
     except errors.KmsException as error:
-        return _refusal(403, "AccessDenied", error.message)
+        status, code, message = 403, "AccessDenied", error.message
     except errors.EcrError as error:
-        return _refusal(404, "NoSuchKey", error.message)
+        status, code, message = 404, "NoSuchKey", error.message
+    except (BlobStoreUnavailableError, MetadataUnavailableError) as error:
+        _logger.warning("a store fails: %s", error, extra={"request_id": request[REQUEST_ID]})
+        status, code, message = 503, "SlowDown", "Please reduce your request rate."
+    return _refusal(status, code, message)
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:

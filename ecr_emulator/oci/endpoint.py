@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
+from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core.audit import error_of
 from ecr_emulator.core.authorization import Guard
 from ecr_emulator.core.call import Call
@@ -19,6 +20,7 @@ from ecr_emulator.core.names import is_repository_name
 from ecr_emulator.core.upstream import UpstreamError
 from ecr_emulator.identity.requests import unidentified_call
 from ecr_emulator.logs import OPERATION, REQUEST_ID
+from ecr_emulator.metadata.store import MetadataUnavailableError
 from ecr_emulator.oci import audit, blobs, catalog, manifests, referrers, tags, uploads
 from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
@@ -77,6 +79,10 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         response, outcome = error_response(translate(error)), error_of(error)
     except UpstreamError as error:
         response, outcome = error_response(translate(error)), (error.fault.value, error.message)
+    except (BlobStoreUnavailableError, MetadataUnavailableError) as error:
+        _logger.warning("a store fails: %s", error, extra={"request_id": request[REQUEST_ID]})
+        failure = OciError(503, "UNAVAILABLE", "A store does not answer", {"Retry-After": "1"})
+        response, outcome = error_response(failure), (failure.code, failure.message)
     except ConnectionError:
         raise
     except Exception:

@@ -84,6 +84,19 @@ class BackgroundServer:
         """Put the server's clock forward."""
         self.manage("clock", {"advance": seconds})
 
+    def seed(self, description: Path | dict[str, Any]) -> None:
+        """Bring registries to what a seed file, or a document of that form, describes.
+
+        In a document, paths are below the working directory. Raises DescriptionError.
+        """
+        from ecr_emulator.core import seeding
+
+        emulator = self._running.emulator
+        if isinstance(description, Path):
+            self._run(seeding.seed_from(emulator, description))
+        else:
+            self._run(seeding.seed(emulator, description, Path()))
+
     def manage(self, path: str, body: dict[str, Any]) -> Any:
         """POST to a management path, as in ``manage("clock", {"advance": 60})``; return the answer."""
         request = urllib.request.Request(

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -59,6 +60,17 @@ def repository(ecr: Any) -> str:
     """The name of a repository."""
     ecr.create_repository(repositoryName="app")
     return "app"
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a server that had two registries; to be copied by those who change it."""
+    from tests.contract import stores
+
+    folder = tmp_path_factory.mktemp("filled") / "data"
+    with stores.serving(folder) as server:
+        stores.fill(server)
+    return folder
 
 
 def sha256(content: bytes) -> str:

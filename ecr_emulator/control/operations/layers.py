@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_emulator.blobs.base import is_digest
+from ecr_emulator.blobs.base import BlobStream, is_digest
 from ecr_emulator.control.operations import Input, Output
 from ecr_emulator.core import errors, layers, pulls
 from ecr_emulator.core.call import Call
@@ -94,5 +94,9 @@ def _availability(found: Availability) -> str:
 async def get_download_url_for_layer(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a URL from which a layer can be had without credentials, for an hour."""
     layer = await pulls.find_layer_in_image(emulator, call, given["repositoryName"], given["layerDigest"])
-    path = seal_download(emulator.seals, call, given["repositoryName"], layer.digest)
-    return {"downloadUrl": f"{call.origin}{path}", "layerDigest": layer.digest}
+    blob = await emulator.blobs.open(layer.blob_name)
+    if isinstance(blob, BlobStream) and blob.url is not None:
+        url = await blob.url()
+    else:
+        url = call.origin + seal_download(emulator.seals, call, given["repositoryName"], layer.digest)
+    return {"downloadUrl": url, "layerDigest": layer.digest}
