@@ -35,3 +35,14 @@ yes
 {{- define "ecr-emulator.secret" -}}
 {{ .Values.stores.existingSecret | default (include "ecr-emulator.name" .) }}
 {{- end -}}
+
+{{- /* A setting as text: YAML takes on and off for booleans, and Helm large numbers for fractions. */ -}}
+{{- define "ecr-emulator.setting" -}}
+{{- if kindIs "bool" . -}}
+{{ ternary "on" "off" . }}
+{{- else if kindIs "string" . -}}
+{{ . }}
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end -}}
