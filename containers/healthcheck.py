@@ -10,7 +10,7 @@ port = os.environ.get("ECR_EMULATOR_PORT", "4510")
 # This is the container's own address: whose certificate it shows is of no interest.
 handlers = [
     urllib.request.ProxyHandler({}),
-    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323
 ]
 url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/_emulator/ready"
 try:

@@ -1,8 +1,8 @@
 """Measure what scripts/scale_model.py starts from: python -m scripts.measure_scale DATABASE_URL.
 
-The database is empty and PostgreSQL's; it is filled with images first, in repositories of a thousand each. What
-is measured in seconds is processor time, of this process and of PostgreSQL's on this machine: other work on the
-machine adds little to it.
+The database is an empty one of PostgreSQL, on this machine; it is filled with images first, in repositories of
+a thousand. What is measured in seconds is processor time, of this process and of PostgreSQL's, to which other
+work on the machine adds little.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _size(connection: psycopg.Connection[Any], table: str) -> dict[str, float]:
 
 
 async def _engines(url: str, database: psutil.Process) -> dict[str, float]:
-    """Seconds of processor time of garbage collection for each layer, blob and name, and of a lifecycle policy."""
+    """Return seconds of processor time, of garbage collection and of lifecycle policies."""
     metadata = PostgresMetadata(url)
     try:
         layers = await _each(metadata, database, _scan_layers)
@@ -84,7 +84,9 @@ async def _engines(url: str, database: psutil.Process) -> dict[str, float]:
         with _processor_time(database) as policy:
             for repository_id in range(1, 11):
                 images = await metadata.read(images_of, repository_id, fill.NOW)
-                lifecycle.evaluate(lifecycle.parse(POLICY), images.values(), datetime.fromtimestamp(fill.NOW, UTC))
+                lifecycle.evaluate(
+                    lifecycle.parse(POLICY), images.values(), datetime.fromtimestamp(fill.NOW, UTC)
+                )
         return {
             "seconds_of_layer_scanned": layers,
             "seconds_of_blob_scanned": blobs,
@@ -125,14 +127,15 @@ def _look_up_names(tx: Transaction, last: Any) -> tuple[int, Any]:
 
 
 def _pulls(url: str, database: psutil.Process) -> dict[str, float]:
-    """Seconds of processor time, of the server and of PostgreSQL, of a manifest that is pulled with a token."""
+    """Return seconds of processor time that the pull of a manifest with a token takes."""
     command = [sys.executable, "-m", "ecr_emulator", "serve", "--port", "0", "--data-dir", ":memory:"]
     options = {"AUTH": "token", "METADATA_URL": url, "ENGINES": "off"}
     env = {**os.environ, **{f"ECR_EMULATOR_{name}": value for name, value in options.items()}}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
-            port = next(int(found[1]) for line in server.stderr if (found := re.search(r"listening on .*:(\d+),", line)))
+            listening = (re.search(r"listening on .*:(\d+),", line) for line in server.stderr)
+            port = next(int(found[1]) for found in listening if found)
             connection = http.client.HTTPConnection("127.0.0.1", port)
             token = _token(connection)
             headers = {"Authorization": f"Basic {token}"}
@@ -163,7 +166,7 @@ def _token(connection: http.client.HTTPConnection) -> str:
 
 @contextlib.contextmanager
 def _processor_time(database: psutil.Process, *, own: bool = True) -> Iterator[Callable[[], float]]:
-    """Give a function that tells the seconds that PostgreSQL's backends and, if ``own``, this process took in the block."""
+    """Give a function that tells what the block took PostgreSQL's backends and, if ``own``, this process."""
 
     def now() -> float:
         backends = sum(sum(process.cpu_times()[:2]) for process in database.children())

@@ -1,4 +1,6 @@
-"""Fill a store of the emulator with images: python fill.py DATA_FOLDER|DATABASE_URL REPOSITORIES IMAGES_OF_EACH.
+"""Fill a store of the emulator with images: python fill.py STORE REPOSITORIES IMAGES_OF_EACH.
+
+The store is a data folder, or the URL of a PostgreSQL database.
 
 Run by the interpreter and in the work tree of the emulator that is measured, before it is started. Rows
 are written as pushes write them; only the bytes of the layers, which no metadata call reads, are not there.
@@ -39,7 +41,8 @@ async def main(store: str, repositories: int, images: int) -> None:
 
 def _open(store: str) -> MetadataStore:
     if store.startswith("postgresql://"):
-        from ecr_emulator.metadata.postgresql import PostgresMetadata
+        # What is measured may have no PostgreSQL, and then not its client.
+        from ecr_emulator.metadata.postgresql import PostgresMetadata  # noqa: PLC0415
 
         return PostgresMetadata(store)
     Path(store).mkdir(parents=True, exist_ok=True)

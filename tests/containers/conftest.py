@@ -1,5 +1,8 @@
 """An engine of the tests' own, with the project's image, built from a base that was made on this machine."""
 
+# Fixtures and a hook are imported to be found by name.
+# ruff: noqa: F401, F811
+
 from __future__ import annotations
 
 import ast
@@ -18,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import (  # noqa: F401: fixtures and a hook
+from tests.clients.conftest import (
     Client,
     bridge,
     docker_engine,
@@ -34,7 +37,7 @@ PROXIES = [name for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") if name in
 
 
 @pytest.fixture(scope="session")
-def docker(bridge: str, logs: dict[str, Path]) -> Iterator[Client]:  # noqa: F811: a fixture is asked for by name
+def docker(bridge: str, logs: dict[str, Path]) -> Iterator[Client]:
     """The docker CLI on an engine that has the base."""
     base = ROOT / "build" / f"{BASE}.tar"
     if not base.exists():

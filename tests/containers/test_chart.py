@@ -31,7 +31,9 @@ WAYS = {
     "scaled-with-a-secret": {
         "replicas": 2,
         "stores": {"existingSecret": "stores"},
-        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::000000000000:role/s3"}},
+        "serviceAccount": {
+            "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::000000000000:role/s3"}
+        },
         "extraEnv": [{"name": "AWS_CA_BUNDLE", "value": "/ca.pem"}],
         "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
     },
@@ -150,7 +152,9 @@ def test_a_service_of_the_same_name_sets_no_variables():
 
 def test_settings_are_variables_and_tls_is_probed_by_tls():
     # As YAML has it: on is true.
-    pod = pod_of({"settings": {"tls": True, "engines": False, "garbage_grace": 31536000, "log_format": "json"}})
+    pod = pod_of(
+        {"settings": {"tls": True, "engines": False, "garbage_grace": 31536000, "log_format": "json"}}
+    )
     env = variables(pod)
     assert env["ECR_EMULATOR_TLS"]["value"] == "on"
     assert env["ECR_EMULATOR_ENGINES"]["value"] == "off"
