@@ -1,7 +1,7 @@
 """Measure what scripts/scale_model.py starts from: python -m scripts.measure_scale DATABASE_URL.
 
-The database is an empty one of PostgreSQL, on this machine; it is filled with images first, in repositories of
-a thousand. What is measured in seconds is processor time, of this process and of PostgreSQL's, to which other
+The database is an empty one of PostgreSQL, on this machine; it is filled with images, a thousand to each
+repository. What is measured in seconds is processor time, of this process and of PostgreSQL's, to which other
 work on the machine adds little.
 """
 
@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -31,7 +32,9 @@ from ecr_emulator.metadata.store import Transaction
 from scripts.benchmarks import fill
 
 IMAGES_OF_EACH = 1000
-REPOSITORIES = 50
+REPOSITORIES = 10
+# More of them, for the size of their rows.
+EMPTY_REPOSITORIES = 10_000
 TABLES = ("repositories", "images", "manifests", "image_references", "layers", "blobs", "tags")
 PULLS = 2000
 PAGE = 500  # rows of one transaction of garbage collection
@@ -51,7 +54,10 @@ POLICY = json.dumps(
 def main(url: str) -> None:
     """Print the figures as JSON."""
     asyncio.run(fill.main(url, REPOSITORIES, IMAGES_OF_EACH))
+    asyncio.run(_add_empty_repositories(url))
     with psycopg.connect(url, autocommit=True) as connection:
+        # Each image has counted in its repository's row: the versions of it that are left are no measure.
+        connection.execute("VACUUM FULL repositories")
         connection.execute("VACUUM ANALYZE")
         sizes = {table: _size(connection, table) for table in TABLES}
         database = psutil.Process(connection.info.backend_pid).parent()
@@ -63,6 +69,16 @@ def main(url: str) -> None:
         **_pulls(url, database),
     }
     print(json.dumps(figures, indent=2))
+
+
+async def _add_empty_repositories(url: str) -> None:
+    metadata = PostgresMetadata(url)
+    try:
+        await metadata.write(
+            lambda tx: [fill.create(tx, f"empty/{number}") for number in range(EMPTY_REPOSITORIES)]
+        )
+    finally:
+        await metadata.close()
 
 
 def _size(connection: psycopg.Connection[Any], table: str) -> dict[str, float]:
@@ -136,6 +152,8 @@ def _pulls(url: str, database: psutil.Process) -> dict[str, float]:
             assert server.stderr is not None
             listening = (re.search(r"listening on .*:(\d+),", line) for line in server.stderr)
             port = next(int(found[1]) for found in listening if found)
+            # Requests are logged, and nobody may let the pipe run full.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
             connection = http.client.HTTPConnection("127.0.0.1", port)
             token = _token(connection)
             headers = {"Authorization": f"Basic {token}"}
@@ -168,13 +186,14 @@ def _token(connection: http.client.HTTPConnection) -> str:
 def _processor_time(database: psutil.Process, *, own: bool = True) -> Iterator[Callable[[], float]]:
     """Give a function that tells what the block took PostgreSQL's backends and, if ``own``, this process."""
 
-    def now() -> float:
-        backends = sum(sum(process.cpu_times()[:2]) for process in database.children())
-        return backends + (time.process_time() if own else 0.0)
+    def now() -> dict[int, float]:
+        processes = [process for process in database.children() if "autovacuum" not in str(process.cmdline())]
+        times = {process.pid: sum(process.cpu_times()[:2]) for process in processes}
+        return times | ({0: time.process_time()} if own else {})
 
-    before, after = now(), []
-    yield lambda: after[0] - before
-    after.append(now())
+    before, after = now(), dict[int, float]()
+    yield lambda: sum(taken - before.get(pid, 0.0) for pid, taken in after.items())
+    after |= now()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ class Measured:
     seconds_of_image_in_lifecycle: float
     seconds_of_pull_in_server: float
     seconds_of_pull_in_database: float
-    pushes_per_second: float  # of metadata, PostgreSQL's commits included
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,13 @@ class Assumed:
     keys_per_listing: int = 1000  # the most that S3 gives at once
     seconds_of_listing: float = 0.1  # a typical answer of S3
     dollars_of_listing: float = 0.005 / 1000  # S3 Standard, us-east-1
+    pushes_per_second: float = 335  # of metadata, by 16 writers on two processors: docs/architecture.md
+    days_kept: float = 365  # of an image, after which another takes its place
+    calls_per_image: float = 20  # those of its push, and of its pulls
+    bytes_of_event: int = 550  # of a push, as /_emulator/events has it
+    bytes_of_audit_record: int = 1400  # the mean of a push's and a pull's, as /_emulator/audit has them
     busy: float = 0.7  # of a processor, so that requests need not wait long
     database_memory: float = 1 * TIB  # the largest machine that one would rent for it
-    database_processors: int = 64
     database_connections: int = 2000
     connections_per_server: int = 13
     page: int = 8192  # PostgreSQL's
@@ -128,6 +131,16 @@ def lifecycle_seconds(measured: Measured, assumed: Assumed) -> float:
     return assumed.images * measured.seconds_of_image_in_lifecycle
 
 
+def daily(assumed: Assumed) -> dict[str, float]:
+    """Return how many pushes a day brings, and the bytes of what is told of them."""
+    pushes = assumed.images / assumed.days_kept
+    return {
+        "pushes": pushes,
+        "events": pushes * assumed.bytes_of_event,
+        "audit": pushes * assumed.calls_per_image * assumed.bytes_of_audit_record,
+    }
+
+
 def limits(measured: Measured, assumed: Assumed) -> list[tuple[str, float]]:
     """Return at how many images, of as many per repository, what no longer keeps up; the first first."""
     images = assumed.images
@@ -174,6 +187,12 @@ def report(measured: Measured, assumed: Assumed) -> str:
     for load in (100, 1_000, 10_000, 100_000):
         number, processors = servers(measured, assumed, load)
         lines.append(f"| {load:,} | {number:,} | {max(processors, 0.1):,.1f} |")
+    lines += [
+        "",
+        f"{assumed.database_connections:,} connections to PostgreSQL are enough for"
+        f" {most_servers(assumed)} servers.",
+    ]
+    day = daily(assumed)
     lines += ["", "| what one server does alone | takes |", "|---|---|"]
     names = {
         "layers": "garbage: look for layers without an image",
@@ -187,11 +206,18 @@ def report(measured: Measured, assumed: Assumed) -> str:
     lines += [
         f"| lifecycle policies of {_count(assumed.repositories)} repositories |"
         f" {_time(lifecycle_seconds(measured, assumed))} |",
-        f"| {_count(assumed.images)} pushes, at {measured.pushes_per_second:.0f} a second |"
-        f" {_time(assumed.images / measured.pushes_per_second)} |",
+        f"| {_count(assumed.images)} pushes, at {assumed.pushes_per_second:.0f} a second |"
+        f" {_time(assumed.images / assumed.pushes_per_second)} |",
         "",
         f"Listing S3 once costs ${listing_dollars(assumed):,.2f}, every hour"
         f" ${listing_dollars(assumed) * 24 * 30:,.0f} a month.",
+        "",
+        "| a day | |",
+        "|---|---|",
+        f"| pushes, where an image is kept for {assumed.days_kept:.0f} days | {_count(day['pushes'])},"
+        f" {day['pushes'] / DAY:.0f} a second |",
+        f"| events to each sink | {day['events'] / GIB:.1f} GiB |",
+        f"| audit trail, {assumed.calls_per_image} calls for each image | {day['audit'] / GIB:.0f} GiB |",
         "",
         "| images | from there on |",
         "|---|---|",

@@ -50,7 +50,15 @@ def _open(store: str) -> MetadataStore:
 
 
 def _create(tx: Transaction, name: str) -> Repository:
-    repository = tx.repositories.insert(
+    repository = create(tx, name)
+    for layer in range(4):
+        _add_layer(tx, repository, _digest(f"layer {layer}"))
+    return repository
+
+
+def create(tx: Transaction, name: str) -> Repository:
+    """Write a repository that has nothing."""
+    return tx.repositories.insert(
         account="000000000000",
         region="us-east-1",
         name=name,
@@ -61,9 +69,6 @@ def _create(tx: Transaction, name: str) -> Repository:
         encryption_type="AES256",
         kms_key=None,
     )
-    for layer in range(4):
-        _add_layer(tx, repository, _digest(f"layer {layer}"))
-    return repository
 
 
 def _fill(tx: Transaction, repository: Repository, first: int, end: int) -> None:

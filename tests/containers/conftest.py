@@ -130,7 +130,7 @@ def compose(docker: Client, image: str, tmp_path: Path) -> Iterator[Callable[...
 
     yield make
     for project in made:
-        project.run("down", "--volumes", "--timeout", "20")
+        project.run("down", "--volumes")
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ ROUND = Measured(
     seconds_of_image_in_lifecycle=1e-4,
     seconds_of_pull_in_server=1e-3,
     seconds_of_pull_in_database=1e-4,
-    pushes_per_second=100,
 )
 SMALL = Assumed(repositories=10, images=1000, busy=0.5)
 
@@ -60,6 +59,11 @@ def test_a_collection_looks_at_each_layer_blob_and_name_and_lists_all():
     parts = scale_model.collection(ROUND, SMALL)
     assert parts == pytest.approx({"layers": 0.0204, "blobs": 0.04, "names": 0.06, "listing": 0.2})
     assert scale_model.listing_dollars(SMALL) == pytest.approx(2 * 0.005 / 1000)
+
+
+def test_a_day_brings_its_share_of_the_images():
+    day = scale_model.daily(replace(SMALL, images=3650, bytes_of_event=100, bytes_of_audit_record=10))
+    assert day == {"pushes": 10, "events": 1000, "audit": 2000}
 
 
 def test_limits_are_where_the_work_fills_its_time_and_come_in_their_order():
