@@ -31,10 +31,14 @@ async def chunks(request: web.Request, patience: float) -> AsyncIterator[bytes]:
         since = loop.time()
         try:
             async with asyncio.timeout(patience - waited):
-                chunk = await request.content.readany()
+                # As it was received: readany would join, and so copy, what has come in meanwhile.
+                chunk, ends_piece = await request.content.readchunk()
         except TimeoutError:
             raise SlowBodyError(f"less than {LEAST_PROGRESS} bytes of the body in {patience} s") from None
         if not chunk:
+            # An empty body says for ever that a piece ends.
+            if ends_piece and not request.content.at_eof():
+                continue
             return
         waited, received = waited + loop.time() - since, received + len(chunk)
         if received >= LEAST_PROGRESS:

@@ -29,6 +29,7 @@ from ecr_emulator.core import garbage, quotas, shared
 from ecr_emulator.core.clock import offset_of, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator, StoresError
+from ecr_emulator.core.memo import Memo
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines import events as events_engine
 from ecr_emulator.engines.upstreams import HttpUpstreams
@@ -296,6 +297,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             principals=principals,
             scanner=scanner,
             quotas=limits,
+            memo=Memo(metadata),
             trail=trail,
             sinks=sinks,
         )

@@ -25,6 +25,8 @@ from ecr_emulator.blobs.reading import batches
 
 # Bytes handed to a thread at a time: large enough that the hop costs little.
 WRITE_SIZE = 1 << 20
+# Bytes of an upload after which the disk is given what came in.
+FLUSH_SIZE = 8 << 20
 # Uploads whose hash state is kept between two requests; any other is hashed anew from its file.
 KEPT_HASHERS = 256
 # Seconds between two attempts to hold an upload.
@@ -51,7 +53,7 @@ class FilesystemBlobs:
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self._blobs = folder / "blobs"
         self._uploads = folder / "uploads"
-        self._durable = durable
+        self.durable = durable
         self._hashers: OrderedDict[str, _Hasher] = OrderedDict()
         self._durable_folders: set[Path] = set()
         self._blobs.mkdir(parents=True, exist_ok=True)
@@ -150,13 +152,13 @@ class FilesystemBlobs:
 
     def publish(self, upload: Path, descriptor: int, digest: str) -> str:
         """Link an upload's file as a blob, and return its name."""
-        if self._durable:
+        if self.durable:
             os.fsync(descriptor)
         name = new_name(digest)
         path = self._blobs / name
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(upload, path)
-        if self._durable:
+        if self.durable:
             _fsync_folder(path.parent)
             if path.parent not in self._durable_folders:
                 for folder in path.parents[1:3]:
@@ -312,6 +314,7 @@ class FileUpload:
         return hasher
 
     def _write(self, batch: Sequence[bytes], position: int, hasher: _Hasher) -> None:
+        before = position
         for chunk in batch:
             hasher.update(chunk)
         views = [memoryview(chunk) for chunk in batch]
@@ -322,6 +325,11 @@ class FileUpload:
                 written -= len(views.pop(0))
             if written:
                 views[0] = views[0][written:]
+        block = before - before % FLUSH_SIZE
+        if self._store.durable and position - block >= FLUSH_SIZE:
+            # Linux begins to write to the disk what publishing would wait for. Of pages that are to be
+            # written it drops none, so that the first pull finds them in memory.
+            os.posix_fadvise(self._descriptor, block, position - block, os.POSIX_FADV_DONTNEED)
 
     def _hash_file(self, algorithm: str) -> str:
         with open(self._path, "rb") as file:

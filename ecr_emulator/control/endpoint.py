@@ -49,9 +49,9 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
             headers={"x-amzn-RequestId": request_id},
         )
     progress = _Progress()
-    output, failure = None, None
+    answer, failure = None, None
     try:
-        output = await _perform(emulator, request, target, progress)
+        answer = await _perform(emulator, request, target, progress)
     except errors.EcrError as error:
         failure = error
     except (BlobStoreUnavailableError, MetadataUnavailableError) as error:
@@ -62,10 +62,10 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
         failure = errors.ServerException("The service failed")
-    _note(emulator, request, progress, output, failure)
-    return (
-        _response(200, output or {}, request_id) if failure is None else _error_response(failure, request_id)
-    )
+    _note(emulator, request, progress, None if answer is None else answer.output, failure)
+    if answer is None:
+        return _error_response(failure or errors.ServerException("The service failed"), request_id)
+    return _response(200, answer.body, request_id)
 
 
 @dataclass(slots=True)
@@ -78,10 +78,16 @@ class _Progress:
     accesses: list[Access] = field(default_factory=list)
 
 
-async def _perform(
-    emulator: Emulator, request: web.Request, target: str, progress: _Progress
-) -> dict[str, Any]:
-    """Return the encoded output of the operation that a request asks for."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an operation came to: its encoded output, and that as JSON."""
+
+    output: dict[str, Any]
+    body: bytes
+
+
+async def _perform(emulator: Emulator, request: web.Request, target: str, progress: _Progress) -> _Answer:
+    """Perform the operation that a request asks for."""
     progress.operation = operation = _operation(target)
     request[OPERATION] = operation.name
     perform = _function(operation)
@@ -93,9 +99,20 @@ async def _perform(
         registry = Registry(given["registryId"], caller.registry.region)
         progress.call = call = replace(call, registry=registry)
     progress.accesses = accesses = accesses_of(operation, call, given)
-    async with Guard(emulator.metadata, call, accesses) as metadata:
-        output = await perform(replace(emulator, metadata=metadata), call, given)
-    return model.encode_output(operation, output)
+    memo, version = emulator.memo, None
+    key = (operation.name, call.caller_arn, call.registry, call.origin, body)
+    if operations.is_lasting(perform):
+        version = memo.version()
+        remembered: _Answer | None = memo.recall(version, key)
+        if remembered is not None:
+            return remembered
+    async with Guard(emulator.metadata, call, accesses) as guard:
+        output = await perform(replace(emulator, metadata=guard), call, given)
+    encoded = model.encode_output(operation, output)
+    answer = _Answer(encoded, _dump(encoded))
+    if guard.is_lasting:
+        memo.keep(version, key, answer, len(body) + len(answer.body))
+    return answer
 
 
 def _note(
@@ -169,7 +186,7 @@ def _reject_constant(constant: str) -> NoReturn:
 
 def _error_response(error: errors.EcrError, request_id: str) -> web.Response:
     body = {"__type": error.code, "message": error.message, **error.details}
-    response = _response(error.http_status, body, request_id)
+    response = _response(error.http_status, _dump(body), request_id)
     response.headers["x-amzn-ErrorType"] = error.code
     return response
 
@@ -182,9 +199,9 @@ def _dump(body: dict[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
-def _response(status: int, body: dict[str, Any], request_id: str) -> web.Response:
+def _response(status: int, body: bytes, request_id: str) -> web.Response:
     return web.Response(
         status=status,
-        body=_dump(body),
+        body=body,
         headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request_id},
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ecr_emulator.core import errors, iam, registry_policy
@@ -72,23 +72,25 @@ def decide(tx: Transaction, call: Call, access: Access, *, repository_policy: st
         *_statements("registry", registry_text),
     )
     keys: Mapping[str, str | tuple[str, ...]] = {}
-    if any(statement.asks_keys for statement in statements):
+    asks_keys = any(statement.asks_keys for statement in statements)
+    if asks_keys:
         keys = _keys(call, access, tx.repositories.tags(repository.id) if repository else {})
     request = iam.Request(call.caller_arn, access.action, access.resource, access.registry.account, keys)
     decision = iam.evaluate(request, statements)
     if identity is None and decision.statement is None:
-        return _ALLOWED
-    return decision
+        decision = _ALLOWED
+    return replace(decision, asked_keys=True) if asks_keys else decision
 
 
-def authorize(tx: Transaction, call: Call, access: Access) -> None:
-    """Let an access pass. Raises AccessDeniedException with the reason, worded as AWS does."""
+def authorize(tx: Transaction, call: Call, access: Access) -> Decision:
+    """Let an access pass, and return why. Raises AccessDeniedException with AWS's words for the reason."""
     decision = decide(tx, call, access)
     if not decision.allowed:
         raise errors.AccessDeniedException(
             f"User: {call.caller_arn} is not authorized to perform: {access.action} on resource: "
             f"{access.resource} {decision.reason}"
         )
+    return decision
 
 
 def may(tx: Transaction, call: Call, action: str, repository: str) -> bool:
@@ -139,6 +141,8 @@ class Guard:
         self._call = call
         self._accesses = tuple(accesses)
         self._is_settled = False
+        self.is_lasting = False
+        """Whether the same caller would be let pass again, while nothing is written."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,6 +150,10 @@ class Guard:
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if not self._is_settled and (error is None or isinstance(error, Exception)):
             await self.read(lambda _tx: None)
+
+    def waive(self) -> None:
+        """Decide nothing: the caller was let pass before, and nothing was written since (``Memo``)."""
+        self._is_settled = True
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -165,6 +173,10 @@ class Guard:
         """Run a function that may write. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.write(self._checked(function), *args, **kwargs)
 
+    def version(self) -> int | None:
+        """Return a number that is another one after each commit."""
+        return self._metadata.version()
+
     async def damage(self) -> list[str]:
         """Return what the database finds wrong, which is no registry's secret."""
         return await self._metadata.damage()
@@ -179,8 +191,8 @@ class Guard:
             return function
 
         def run(tx: Transaction, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            for access in self._accesses:
-                authorize(tx, self._call, access)
+            decisions = [authorize(tx, self._call, access) for access in self._accesses]
+            self.is_lasting = not any(decision.asked_keys for decision in decisions)
             self._is_settled = True
             return function(tx, *args, **kwargs)
 

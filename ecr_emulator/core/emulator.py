@@ -11,6 +11,7 @@ from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.encryption import Encryption
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
+from ecr_emulator.core.memo import Memo
 from ecr_emulator.core.quotas import Quotas, UnknownQuotaError, changed
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
@@ -72,6 +73,8 @@ class Emulator(Stores):
     scanner: Scanner
     quotas: Quotas
     """How much there can be of something in a registry, by name."""
+    memo: Memo
+    """Answers that still are right."""
     ca_file: Path | None = None
     """The certificate of the CA that clients have to trust, in PEM, where the server has one of its own."""
     trail: Trail = field(default_factory=Trail)

@@ -90,6 +90,8 @@ class Decision:
     allowed: bool
     statement: Statement | None
     reason: str = ""
+    asked_keys: bool = False
+    """Whether it depends on the condition keys of the request, and so on more than who does what to what."""
 
 
 def parse(kind: PolicyKind, text: str) -> list[Statement]:

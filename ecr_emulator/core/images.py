@@ -209,7 +209,7 @@ def _insert(
     if check_references and (missing := blobs.keys() - layers.keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
     children = {child.digest: child.media_type for child in manifest.children if not child.external}
-    present = tx.images.present(repository.id, children)
+    present = tx.images.present(repository.id, children) if children else {}
     if check_references and (missing := children.keys() - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
@@ -222,12 +222,10 @@ def _insert(
         last_pulled_at=None,
         **described_by(manifest),
     )
-    image_id = tx.images.insert(image, manifest.content)
-    tx.images.add_references(image_id, repository.id, "layer", blobs)
-    tx.images.add_references(image_id, repository.id, "image", children)
-    found = tx.images.by_digest(repository.id, manifest.digest)
-    assert found is not None  # noqa: S101 - inserted in this transaction
-    return found
+    image = replace(image, id=tx.images.insert(image, manifest.content))
+    tx.images.add_references(image.id, repository.id, "layer", blobs)
+    tx.images.add_references(image.id, repository.id, "image", children)
+    return image
 
 
 def described_by(manifest: Manifest) -> dict[str, Any]:

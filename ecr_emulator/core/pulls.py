@@ -82,25 +82,31 @@ class _Fetch:
 # -------------------------------------------------------------------------------------------- images
 
 
-async def find_image(emulator: Emulator, call: Call, name: str, image_id: ImageId) -> FoundImage:
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """An image with its manifest; ``is_local`` where no upstream is ever asked about it."""
+
+    image: FoundImage
+    is_local: bool
+
+
+async def find_image(emulator: Emulator, call: Call, name: str, image_id: ImageId) -> Pulled:
     """Return one image with its manifest, from the repository or through it from its upstream.
 
     Raises RepositoryNotFound- and ImageNotFoundException, and UpstreamError for an image that is
     not in the cache and can't be had.
     """
-    fetch, found = await emulator.metadata.peek(_look_for, call, name, image_id)
-    if found is not None:
+    found = await emulator.metadata.peek(_look_for, call, name, image_id)
+    if isinstance(found, Pulled):
         return found
-    if fetch is not None:
-        await _perform(emulator, call, name, fetch)
-    return await emulator.metadata.peek(images.find, call, name, image_id)
+    await _perform(emulator, call, name, found)
+    return Pulled(await emulator.metadata.peek(images.find, call, name, image_id), is_local=False)
 
 
-def _look_for(
-    tx: Transaction, call: Call, name: str, image_id: ImageId
-) -> tuple[_Fetch | None, FoundImage | None]:
-    fetch = _fetch_for(tx, call, name, image_id)
-    return fetch, images.find(tx, call, name, image_id) if fetch is None else None
+def _look_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fetch | Pulled:
+    rule = pull_through.rule_for(tx, call, name)
+    fetch = None if rule is None else _fetch_for(tx, call, name, image_id, rule)
+    return fetch or Pulled(images.find(tx, call, name, image_id), is_local=rule is None)
 
 
 async def batch_get_images(
@@ -149,16 +155,19 @@ def _look_for_all(
     image_ids: Sequence[ImageId],
     accepted_media_types: Collection[str] | None,
 ) -> tuple[dict[ImageId, _Fetch], tuple[list[FoundImage], list[Failure]] | None]:
+    rule = pull_through.rule_for(tx, call, name)
     fetches = {
         image_id: fetch
         for image_id in image_ids
-        if (fetch := _fetch_for(tx, call, name, image_id)) is not None
+        if rule is not None and (fetch := _fetch_for(tx, call, name, image_id, rule)) is not None
     }
     return fetches, None if fetches else images.batch_get(tx, call, name, image_ids, accepted_media_types)
 
 
-def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fetch | None:
-    """Tell what an upstream is to be asked about an image: nothing, of one that is there and fresh.
+def _fetch_for(
+    tx: Transaction, call: Call, name: str, image_id: ImageId, rule: PullThroughRule
+) -> _Fetch | None:
+    """Tell what a rule's upstream is to be asked about an image: nothing, of one that is there and fresh.
 
     Nothing either where the caller may not import images, or not create the repository that is missing;
     then what is there is all there is (user guide, Troubleshooting pull through cache issues).
@@ -166,9 +175,6 @@ def _fetch_for(tx: Transaction, call: Call, name: str, image_id: ImageId) -> _Fe
     digest, tag = image_id.digest, image_id.tag
     reference = tag or digest
     if reference is None or (tag and not is_tag(tag)) or (digest and not is_digest(digest)):
-        return None
-    rule = pull_through.rule_for(tx, call, name)
-    if rule is None:
         return None
     repository = tx.repositories.get(call.registry.account, call.registry.region, name)
     if not _may_import(tx, call, name, creates=repository is None):

@@ -65,7 +65,14 @@ class Layers:
 
     def present(self, repository_id: int, digests: Collection[str]) -> dict[str, int]:
         """Return the sizes of those of the digests that are layers of the repository."""
-        return {layer.digest: layer.size for layer in self.among(repository_id, digests)}
+        rows = self._database.all(
+            "SELECT layers.digest, size FROM layers JOIN blobs ON blobs.id = layers.blob_id"
+            " WHERE repository_id = :repository_id"
+            " AND layers.digest IN (SELECT value FROM json_each(:digests))",
+            repository_id=repository_id,
+            digests=json.dumps(list(digests)),
+        )
+        return {row["digest"]: row["size"] for row in rows}
 
     def used(self, repository_id: int) -> list[Layer]:
         """Return the layers of a repository that its images name."""

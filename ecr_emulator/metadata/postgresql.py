@@ -363,6 +363,10 @@ class PostgresMetadata:
             )
         )
 
+    def version(self) -> int | None:
+        """Return None: the database is far."""
+        return None
+
     async def damage(self) -> list[str]:
         """Return nothing: PostgreSQL tells of damage by its own tools."""
         return []

@@ -126,6 +126,10 @@ class _Snapshots:
         self._connection = connection
         self._transaction = Transaction(SqliteDatabase(connection))
 
+    def version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -191,6 +195,10 @@ class SqliteMetadata:
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
         return await future
+
+    def version(self) -> int | None:
+        """Return the number by which a connection of SQLite tells that others have written."""
+        return self._peeker.version()
 
     async def damage(self) -> list[str]:
         """Return what SQLite finds wrong with its file."""

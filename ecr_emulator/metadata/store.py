@@ -150,6 +150,10 @@ class MetadataStore(Protocol):
         """
         ...
 
+    def version(self) -> int | None:
+        """Return a number that is another one after each commit, of any process; at once, or else None."""
+        ...
+
     async def damage(self) -> list[str]:
         """Return what the database finds wrong with its own files, where it looks at them."""
         ...

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from ecr_emulator.core.authorization import Guard
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.oci.errors import OciError
@@ -23,6 +24,7 @@ class Context:
     call: Call
     name: str
     reference: str
+    guard: Guard
 
     @property
     def base(self) -> str:

@@ -124,8 +124,9 @@ async def _answer(emulator: Emulator, request: web.Request, progress: _Progress)
         raise _unsupported(list(handlers))
     progress.path = noun, name, reference
     request[OPERATION] = audit.operations_of(noun, request)[-1]
-    async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as metadata:
-        return await handler(Context(replace(emulator, metadata=metadata), request, call, name, reference))
+    async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as guard:
+        guarded = replace(emulator, metadata=guard)
+        return await handler(Context(guarded, request, call, name, reference, guard))
 
 
 def _parse(path: str) -> tuple[str, str, str]:

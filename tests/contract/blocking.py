@@ -13,5 +13,5 @@ def unblocked_loop() -> Iterator[BlockBuster]:
         for name, function in detector.functions.items():
             if name.startswith("sqlite3."):
                 # Reading a few rows takes less time than to wake a thread.
-                function.can_block_in("ecr_emulator/metadata/sqlite.py", "peek")
+                function.can_block_in("ecr_emulator/metadata/sqlite.py", {"peek", "version"})
         yield detector

@@ -11,6 +11,7 @@ from ecr_emulator.control.operations import functions
 from ecr_emulator.core import account_settings, authorization, errors, iam, registry_policy, repositories
 from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard, authorize, decide, may
 from ecr_emulator.core.call import unattended
+from ecr_emulator.core.iam import Decision
 from ecr_emulator.core.identities import Identity
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.sqlite import SqliteDatabase, migrate
@@ -192,7 +193,12 @@ def note(tx, metadata, what):
 @pytest.mark.parametrize("way", ["read", "write"])
 def test_the_first_transaction_of_a_request_decides(tx, monkeypatch, way):
     decisions = []
-    monkeypatch.setattr(authorization, "authorize", lambda _tx, _call, wanted: decisions.append(wanted))
+
+    def decide(_tx, _call, wanted):
+        decisions.append(wanted)
+        return Decision(True, None)
+
+    monkeypatch.setattr(authorization, "authorize", decide)
     store, wanted = Metadata(tx), [access(), access("ecr:PutImage")]
 
     async def use():

@@ -21,6 +21,20 @@ Output = dict[str, Any]
 Perform = Callable[[Emulator, Call, Input], Awaitable[Output]]
 
 
+_LASTING: set[Perform] = set()
+
+
+def lasting(perform: Perform) -> Perform:
+    """Mark an operation whose answer depends on the metadata, the caller and its input alone."""
+    _LASTING.add(perform)
+    return perform
+
+
+def is_lasting(perform: Perform) -> bool:
+    """Tell whether an operation's answer is right until something is written."""
+    return perform in _LASTING
+
+
 @functools.cache
 def functions() -> dict[str, Perform]:
     """Return the functions of the operations that are there, by the operation's name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations import Input, Output, lasting
 from ecr_emulator.control.operations.scanning import scan_status, scan_summary
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
 from ecr_emulator.core import archive, errors, images, manifest, pulls
@@ -106,6 +106,7 @@ async def update_image_storage_class(emulator: Emulator, call: Call, given: Inpu
     }
 
 
+@lasting
 async def list_images(emulator: Emulator, call: Call, given: Input) -> Output:
     """List a page of a repository's image identifiers, one for each tag."""
     name, limit = given["repositoryName"], page_limit(given)

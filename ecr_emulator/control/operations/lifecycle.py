@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations import Input, Output, lasting
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
 from ecr_emulator.core import errors, lifecycle, lifecycle_previews, repositories
 from ecr_emulator.core.call import Call
@@ -35,6 +35,7 @@ async def put_lifecycle_policy(emulator: Emulator, call: Call, given: Input) -> 
     }
 
 
+@lasting
 async def get_lifecycle_policy(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a repository's lifecycle policy."""
     policy = await emulator.metadata.read(repositories.get_lifecycle_policy, call, given["repositoryName"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations import Input, Output, lasting
 from ecr_emulator.core import registry_policy, repositories
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
@@ -25,6 +25,7 @@ async def set_repository_policy(emulator: Emulator, call: Call, given: Input) ->
     return _describe(call, given, text)
 
 
+@lasting
 async def get_repository_policy(emulator: Emulator, call: Call, given: Input) -> Output:
     """Return a repository's policy."""
     text = await emulator.metadata.peek(repositories.get_policy, call, given["repositoryName"])
@@ -43,6 +44,7 @@ async def put_registry_policy(emulator: Emulator, call: Call, given: Input) -> O
     return {"registryId": call.registry.account, "policyText": given["policyText"]}
 
 
+@lasting
 async def get_registry_policy(emulator: Emulator, call: Call, _given: Input) -> Output:
     """Return the registry's policy."""
     text = await emulator.metadata.peek(registry_policy.get, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations import Input, Output, lasting
 from ecr_emulator.control.paging import next_token, page_limit, split_page, start_of_page
 from ecr_emulator.core import errors, repositories
 from ecr_emulator.core.call import Call
@@ -54,6 +54,7 @@ async def create_repository(emulator: Emulator, call: Call, given: Input) -> Out
     return {"repository": _describe(call, repository)}
 
 
+@lasting
 async def describe_repositories(emulator: Emulator, call: Call, given: Input) -> Output:
     """Describe the repositories named, or a page of all by name."""
     names = given.get("repositoryNames")

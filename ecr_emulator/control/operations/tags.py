@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecr_emulator.control.operations import Input, Output
+from ecr_emulator.control.operations import Input, Output, lasting
 from ecr_emulator.core import repositories
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
@@ -21,6 +21,7 @@ async def untag_resource(emulator: Emulator, call: Call, given: Input) -> Output
     return {}
 
 
+@lasting
 async def list_tags_for_resource(emulator: Emulator, call: Call, given: Input) -> Output:
     """List a repository's tags."""
     tags = await emulator.metadata.peek(repositories.list_tags, call, given["resourceArn"])
