@@ -105,10 +105,10 @@ class Compose:
         )
         self.run, self.json = self._client.run, self._client.json
 
-    def up(self) -> Server:
+    def up(self, **env: str) -> Server:
         """Start what does not run, and wait until all is healthy."""
         try:
-            self.run("up", "--no-build", "--wait", "--wait-timeout", "80")
+            self.run("up", "--no-build", "--wait", "--wait-timeout", "80", **env)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.run('logs', '--tail', '40')}") from error
         return server_at(self.registry)
