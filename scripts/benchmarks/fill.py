@@ -1,7 +1,10 @@
-"""Fill a store of the emulator with images: python fill.py DATA_FOLDER REPOSITORIES IMAGES_OF_EACH.
+"""Fill a store of the emulator with images: python fill.py STORE REPOSITORIES IMAGES_OF_EACH.
+
+The store is a data folder, or the URL of a PostgreSQL database.
 
 Run by the interpreter and in the work tree of the emulator that is measured, before it is started. Rows
 are written as pushes write them; only the bytes of the layers, which no metadata call reads, are not there.
+An image has six blobs: four layers that all images have, a layer and a config of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from pathlib import Path
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.sqlite import SqliteMetadata
-from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.store import MetadataStore, Transaction
 
 BATCH = 2000
 NOW = 1767225600.0  # 2026-01-01
@@ -24,18 +27,38 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
-async def main(folder: Path, repositories: int, images: int) -> None:
+async def main(store: str, repositories: int, images: int) -> None:
     """Write repositories fill/000, fill/001 and so on, each with images tagged image-0, image-1 and so on."""
-    metadata = SqliteMetadata(folder / "metadata.sqlite", durable=False)
-    for number in range(repositories):
-        repository = await metadata.write(_create, f"fill/{number:03}")
-        for first in range(0, images, BATCH):
-            await metadata.write(_fill, repository, first, min(first + BATCH, images))
-    await metadata.close()
+    metadata = _open(store)
+    try:
+        for number in range(repositories):
+            repository = await metadata.write(_create, f"fill/{number:03}")
+            for first in range(0, images, BATCH):
+                await metadata.write(_fill, repository, first, min(first + BATCH, images))
+    finally:
+        await metadata.close()
+
+
+def _open(store: str) -> MetadataStore:
+    if store.startswith("postgresql://"):
+        # What is measured may have no PostgreSQL, and then not its client.
+        from ecr_emulator.metadata.postgresql import PostgresMetadata  # noqa: PLC0415
+
+        return PostgresMetadata(store)
+    Path(store).mkdir(parents=True, exist_ok=True)
+    return SqliteMetadata(Path(store) / "metadata.sqlite", durable=False)
 
 
 def _create(tx: Transaction, name: str) -> Repository:
-    repository = tx.repositories.insert(
+    repository = create(tx, name)
+    for layer in range(4):
+        _add_layer(tx, repository, _digest(f"layer {layer}"))
+    return repository
+
+
+def create(tx: Transaction, name: str) -> Repository:
+    """Write a repository that has nothing."""
+    return tx.repositories.insert(
         account="000000000000",
         region="us-east-1",
         name=name,
@@ -46,14 +69,12 @@ def _create(tx: Transaction, name: str) -> Repository:
         encryption_type="AES256",
         kms_key=None,
     )
-    for layer in range(4):
-        tx.layers.insert(repository.id, _digest(f"layer {layer}"), 1000, NOW)
-    return repository
 
 
 def _fill(tx: Transaction, repository: Repository, first: int, end: int) -> None:
     for number in range(first, end):
-        config, own = _digest(f"config {number}"), _digest(f"own layer {number}")
+        config = _digest(f"config {repository.name} {number}")
+        own = _digest(f"own layer {repository.name} {number}")
         layers = [*(_digest(f"layer {layer}") for layer in range(4)), own]
         document = {
             "schemaVersion": 2,
@@ -80,8 +101,15 @@ def _fill(tx: Transaction, repository: Repository, first: int, end: int) -> None
         types = {config: CONFIG_TYPE, **dict.fromkeys(layers, LAYER_TYPE)}
         tx.images.add_references(image_id, repository.id, "layer", types)
         for digest in (config, own):
-            tx.layers.insert(repository.id, digest, 1000, NOW)
+            _add_layer(tx, repository, digest)
         tx.tags.put(repository.id, f"image-{number}", image_id)
+
+
+def _add_layer(tx: Transaction, repository: Repository, digest: str) -> None:
+    blob = tx.blobs.get(digest, "")
+    name = f"sha256/{digest[7:9]}/{digest[7:]}.{int(NOW)}-0123456789abcdef"
+    blob_id = blob.id if blob else tx.blobs.insert(digest, "", name, 1000)
+    tx.layers.insert(repository.id, digest, blob_id, NOW)
 
 
 def _digest(text: str) -> str:
@@ -89,5 +117,4 @@ def _digest(text: str) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
