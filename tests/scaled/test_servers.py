@@ -1,4 +1,4 @@
-"""Several servers over one PostgreSQL and one bucket: what they share, starting, and a database that is killed."""
+"""Several servers over one PostgreSQL and one bucket: what they share, and a database that is killed."""
 
 from __future__ import annotations
 
