@@ -68,6 +68,8 @@ def find_tool(name: str) -> str:
 class Client:
     """A command-line client: its command with global flags, and the environment it sees."""
 
+    timeout = 90.0  # seconds that a command may take
+
     def __init__(self, *command: str, home: Path, env: Mapping[str, str] | None = None) -> None:
         self.command = command
         self.env = {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home), **(env or {})}
@@ -80,7 +82,7 @@ class Client:
             cwd=self.env["HOME"],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=self.timeout,
             check=False,
         )
         return done.returncode, done.stdout, done.stderr

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import json
 import os
@@ -57,9 +58,12 @@ def docker(bridge: str, logs: dict[str, Path]) -> Iterator[Client]:
 def build(docker: Client) -> Callable[..., None]:
     """Builds an image from the base, with the network of this machine, by which it gets packages."""
 
+    builder = copy.copy(docker)
+    builder.timeout = 200.0  # packages come from the network
+
     def build(name: str, folder: Path, *flags: Any) -> None:
         arguments = [f"--build-arg={argument}" for argument in (f"BASE={BASE}", *PROXIES)]
-        docker.run("build", "--network=host", *arguments, *flags, "--tag", name, folder)
+        builder.run("build", "--network=host", *arguments, *flags, "--tag", name, folder)
 
     return build
 
