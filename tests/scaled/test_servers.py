@@ -1,4 +1,4 @@
-"""Several servers over one PostgreSQL and one bucket: what they share, what a start needs, and a database that is killed."""
+"""Several servers over one PostgreSQL and one bucket: what they share, how they start, what a kill costs."""
 
 from __future__ import annotations
 
