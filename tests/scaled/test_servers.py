@@ -1,4 +1,4 @@
-"""Several servers over one PostgreSQL and one bucket: what they share, how they start, what a kill costs."""
+"""Several servers over one PostgreSQL and one bucket: what they share, and a database that is killed."""
 
 from __future__ import annotations
 
