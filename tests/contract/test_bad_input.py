@@ -22,6 +22,9 @@ from ecr_emulator.control.operations import functions
 
 from .conftest import OCI_MANIFEST, image_manifest, sha256
 
+# What is refused, or spoken, before anything is stored: the same whatever the stores are.
+pytestmark = pytest.mark.local
+
 IMPLEMENTED = sorted(functions())
 MIB = 1 << 20
 

@@ -10,6 +10,9 @@ from ecr_emulator.testing import BackgroundServer
 
 from .conftest import connect
 
+# What is refused, or spoken, before anything is stored: the same whatever the stores are.
+pytestmark = pytest.mark.local
+
 ACCOUNT, OTHER = "111122223333", "444455556666"
 ALICE = f"arn:aws:iam::{ACCOUNT}:user/alice"
 REPOSITORY = f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/app"

@@ -8,6 +8,9 @@ from ecr_emulator.testing import BackgroundServer
 from tests.contract.conftest import OCI_MANIFEST, descriptor, image_manifest, sha256
 from tests.contract.oci_client import OciClient, chunk_range
 
+# What is refused, or spoken, before anything is stored: the same whatever the stores are.
+pytestmark = pytest.mark.local
+
 WORDS = ["tags", "blobs", "manifests", "uploads", "referrers"]
 NAMES = [
     *WORDS,

@@ -23,6 +23,9 @@ from ecr_emulator.testing import BackgroundServer
 from ecr_emulator.tls import certificates
 from tests.contract.conftest import image_manifest, sha256, upload_layer
 
+# What is refused, or spoken, before anything is stored: the same whatever the stores are.
+pytestmark = pytest.mark.local
+
 
 @pytest.fixture(scope="session")
 def ecr_server():
