@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # How many processes share the files of tests.
 WORKERS ?= 2
+# How often test-scaled kills a server of each configuration.
+KILLS ?= 100
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
@@ -43,7 +45,8 @@ test-scaled: $(DEV) ## everything about state, on what several servers share: Po
 	scripts/install_s3.sh
 	scripts/install_conformance.sh
 	$(BIN)/pytest --store scaled -n $(WORKERS) --dist loadfile tests/metadata tests/blobs tests/contract \
-		tests/scaled tests/faults/test_servers.py tests/conformance
+		tests/scaled tests/faults/test_servers.py tests/conformance --ignore tests/scaled/faults
+	$(BIN)/pytest --store scaled --kills $(KILLS) tests/scaled/faults tests/faults/test_crash.py
 
 test-containers: $(DEV) ## the image and the compose files with a real Docker engine, and the Helm chart (as root, installs it)
 	scripts/install_containers.sh

@@ -28,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the servers of the tests keep their state: in their data folders, or in what several "
         "servers can share",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=32,
+        metavar="NUMBER",
+        help="how often each of the tests that kill servers in the middle of pushes does so",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         local = [item for item in items if item.get_closest_marker("local")]
         config.hook.pytest_deselected(items=local)
         items[:] = [item for item in items if item not in local]
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often a test kills servers in the middle of pushes."""
+    return int(request.config.getoption("--kills"))
 
 
 @pytest.fixture(scope="session")

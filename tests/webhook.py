@@ -14,6 +14,7 @@ class Webhook:
         self.status = 200
         self.received: list[dict[str, Any]] = []
         self.refused = 0
+        self.waiting = 0
         self.fail_after: int | None = None
         self.headers: Message | None = None
         self.gate = threading.Event()
@@ -25,6 +26,7 @@ class Webhook:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.waiting += 1
                 hook.gate.wait(30)
                 hook.headers = self.headers
                 status = 500 if len(hook.received) == hook.fail_after else hook.status

@@ -61,11 +61,19 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
-def new_name(digest: str) -> str:
-    """Return a name for a blob published now: ``sha256/ab/abcd….MILLISECONDS-RANDOM``, both in hex."""
+def new_name(digest: str, upload_id: str) -> str:
+    """Return a name for a blob that an upload becomes now.
+
+    ``sha256/ab/abcd….MILLISECONDS-RANDOM-UPLOAD``, the first two in hex.
+    """
     algorithm, _, encoded = digest.partition(":")
     milliseconds = time.time_ns() // 1_000_000
-    return f"{algorithm}/{encoded[:2]}/{encoded}.{milliseconds:x}-{secrets.token_hex(8)}"
+    return f"{algorithm}/{encoded[:2]}/{encoded}.{milliseconds:x}-{secrets.token_hex(8)}-{upload_id}"
+
+
+def upload_of(name: str) -> str:
+    """Return the id of the upload that became a blob, empty where its name does not say."""
+    return name.rpartition(".")[2].partition("-")[2].partition("-")[2]
 
 
 def published_at(name: str) -> float:

@@ -154,7 +154,7 @@ class FilesystemBlobs:
         """Link an upload's file as a blob, and return its name."""
         if self.durable:
             os.fsync(descriptor)
-        name = new_name(digest)
+        name = new_name(digest, upload.name)
         path = self._blobs / name
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(upload, path)

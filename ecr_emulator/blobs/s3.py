@@ -102,7 +102,7 @@ class S3Blobs:
         """Hold an upload, new or begun, for one request."""
         folder = self._folder(upload_id)
         async with Lease(self.bucket, folder + _LEASE).held(patience) as lease:
-            upload = S3Upload(self, folder, lease, self._hashed.get(upload_id, _Hashed.nothing()))
+            upload = S3Upload(self, upload_id, folder, lease, self._hashed.get(upload_id, _Hashed.nothing()))
             try:
                 yield upload
             except Exception:
@@ -181,8 +181,9 @@ class S3Blobs:
 class S3Upload:
     """An UploadWriter over the objects of an upload, which has to be held."""
 
-    def __init__(self, store: S3Blobs, folder: str, lease: Lease, hashed: _Hashed) -> None:
+    def __init__(self, store: S3Blobs, upload_id: str, folder: str, lease: Lease, hashed: _Hashed) -> None:
         self._store = store
+        self._id = upload_id
         self._folder = folder
         self._lease = lease
         self.hashed = hashed
@@ -227,7 +228,7 @@ class S3Upload:
             else:
                 actual = (await self._read(algorithm, self.hashed.slices)).hexdigest()
             if actual == encoded:
-                name = new_name(digest)
+                name = new_name(digest, self._id)
                 await self._store.publish(name, self.hashed.slices)
                 return Published(digest, name)
         raise DigestMismatchError(f"{algorithm}:{actual}")

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
-from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at
+from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at, upload_of
 from ecr_emulator.core.emulator import Stores
 from ecr_emulator.metadata.blobs import StoredBlob
 from ecr_emulator.metadata.layers import LayerKey
@@ -25,7 +25,8 @@ _BATCH = 500
 # Seconds of real time for which the file of an upload that has no row is left to a request that has made it
 # and does not hold it yet.
 _HOLD_TIME = 60.0
-# Seconds of real time for which a blob without a row is left to a request that has just published it.
+# Seconds of real time for which a blob without a row, and without an upload that clients know of, is left to
+# who has just published it.
 _COMMIT_TIME = 3600.0
 
 
@@ -197,4 +198,6 @@ async def stray_names(stores: Stores) -> AsyncIterator[str]:
 
 def _without_blob(tx: Transaction, names: Collection[str]) -> list[str]:
     known = tx.blobs.known(names)
-    return [name for name in names if name not in known]
+    # Until an upload has ended, what it published may be about to get its row, whatever clocks say.
+    uploads = tx.uploads.known({upload_of(name) for name in names if name not in known})
+    return [name for name in names if name not in known and upload_of(name) not in uploads]

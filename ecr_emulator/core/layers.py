@@ -7,6 +7,7 @@ repository it was uploaded to, and its bytes are stored once for all repositorie
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from ecr_emulator.blobs import reading
 from ecr_emulator.blobs.base import (
     Blob,
+    BlobStoreUnavailableError,
     DigestMismatchError,
     Position,
     Published,
@@ -27,8 +29,10 @@ from ecr_emulator.core.emulator import Emulator, Stores
 from ecr_emulator.core.encryption import LayerUpload
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
-from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.store import MetadataUnavailableError, Transaction
 from ecr_emulator.metadata.uploads import Upload
+
+_logger = logging.getLogger(__name__)
 
 # ECR's service quotas: bytes of a part that it suggests, least bytes of one that is not the last,
 # number of parts, bytes of a layer (52,000 MiB).
@@ -117,10 +121,17 @@ async def append(emulator: Emulator, call: Call, repository_name: str, upload_id
     another request at work on the upload), LimitExceeded- and KmsException. What ``part.chunks`` raises is
     passed on.
     """
+    unknown = None
     async with _held(emulator, call, repository_name, upload_id) as (held, upload):
         reached = await _receive(call, repository_name, held, upload, part)
-        if not await emulator.metadata.write(_advance, upload, reached, call.now):
-            raise _upload_not_found(call, repository_name, upload_id)
+        try:
+            if not await emulator.metadata.write(_advance, upload, reached, call.now):
+                raise _upload_not_found(call, repository_name, upload_id)
+        except MetadataUnavailableError as error:
+            # Where it was committed the bytes have to stay; where not, the next part takes their place.
+            unknown = error
+    if unknown is not None:
+        raise unknown
     return reached.size
 
 
@@ -235,11 +246,17 @@ async def complete(
     return published.digest
 
 
-async def _clean_up(stores: Stores, upload_id: str, unwanted: Published | None) -> None:
-    """Remove what an upload leaves; garbage collection finds it where a crash or an error comes first."""
-    if unwanted is not None:
-        await stores.blobs.remove(unwanted.name)
-    await stores.blobs.discard(upload_id)
+async def _clean_up(stores: Stores, upload_id: str, unwanted: Published | None = None) -> None:
+    """Remove what an upload leaves; garbage collection finds it after a crash, or where the store fails.
+
+    The upload has ended in metadata, so that a failure here is none of the request's.
+    """
+    try:
+        if unwanted is not None:
+            await stores.blobs.remove(unwanted.name)
+        await stores.blobs.discard(upload_id)
+    except BlobStoreUnavailableError as error:
+        _logger.warning("the bytes of an upload that has ended are left to garbage collection: %s", error)
 
 
 def add(
@@ -395,7 +412,7 @@ def _encryption(repository: Repository) -> tuple[str, str | None]:
 async def cancel(emulator: Emulator, call: Call, repository_name: str, upload_id: str) -> None:
     """End an upload without a layer. Raises RepositoryNotFound- and UploadNotFoundException."""
     upload = await emulator.metadata.write(_delete_upload, call, repository_name, upload_id)
-    await emulator.blobs.discard(upload.id)
+    await _clean_up(emulator, upload.id)
 
 
 def _delete_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:

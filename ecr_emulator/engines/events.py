@@ -1,7 +1,8 @@
 """Delivers events to the sinks, at least once and in their order.
 
-Each sink has its own deliveries, so that none waits for another. An event leaves the outbox after the sink
-has taken it: what a crash comes between is delivered again, with the same id.
+Each sink has its own deliveries, so that none waits for another, and one server at a time sees to them. An
+event leaves the outbox after the sink has taken it: what a crash comes between is delivered again, with the
+same id.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ NAME = "events"
 RETRY_DELAYS = (1.0, 5.0, 30.0, 60.0, 300.0)
 # Seconds after which an event is given up when its delivery fails once more: EventBridge's own retry policy.
 LIFETIME = 24 * 3600.0
+# Seconds between two looks whether another server still delivers to a sink.
+_LOCK_INTERVAL = 0.05
 
 
 async def run_due(emulator: Emulator) -> int:
@@ -49,12 +52,25 @@ async def _deliver_now(emulator: Emulator, sink: Sink) -> int:
 async def _deliver(emulator: Emulator, sink: Sink, *, hurry: bool = False) -> int:
     """Deliver until nothing waits for a sink, or it fails; return how many events it took.
 
-    With ``hurry`` it is tried although it was put off.
+    What another server delivers is left to it. With ``hurry`` that is waited for, and the sink is tried
+    although it was put off.
     """
+    while True:
+        state, waiting = await _look(emulator, sink, hurry=hurry)
+        if state is None or not waiting:
+            return 0
+        async with emulator.locks.hold(f"{NAME}-{state.id}") as is_held:
+            if is_held:
+                return await _empty(emulator, sink, hurry=hurry)
+        if not hurry:
+            return 0
+        await asyncio.sleep(_LOCK_INTERVAL)
+
+
+async def _empty(emulator: Emulator, sink: Sink, *, hurry: bool) -> int:
     delivered = 0
     while True:
-        now = math.inf if hurry else emulator.clock.now()
-        state, waiting = await emulator.metadata.read(_next, sink, now)
+        state, waiting = await _look(emulator, sink, hurry=hurry)
         if state is None or not waiting:
             return delivered
         arrived = await _send(sink, [event.content for event in waiting])
@@ -64,6 +80,13 @@ async def _deliver(emulator: Emulator, sink: Sink, *, hurry: bool = False) -> in
         if arrived < len(waiting):
             await _postpone(emulator, sink, replace(state, attempts=0) if arrived else state)
             return delivered
+
+
+async def _look(
+    emulator: Emulator, sink: Sink, *, hurry: bool
+) -> tuple[SinkState | None, list[WaitingEvent]]:
+    now = math.inf if hurry else emulator.clock.now()
+    return await emulator.metadata.read(_next, sink, now)
 
 
 async def _send(sink: Sink, events: list[str]) -> int:

@@ -240,6 +240,14 @@ class Repositories:
             due_at=due_at,
         )
 
+    def bring_lifecycle_forward(self, seconds: float) -> None:
+        """Make evaluations of all lifecycle policies due earlier, as the clock was put back."""
+        self._database.run(
+            "UPDATE repositories SET lifecycle_due_at = lifecycle_due_at - :seconds"
+            " WHERE lifecycle_due_at IS NOT NULL",
+            seconds=seconds,
+        )
+
     def postpone_lifecycle(self, repository_id: int, due_at: float) -> None:
         """Put off the evaluation of the lifecycle policy, as one that failed is."""
         self._database.run(

@@ -101,6 +101,12 @@ class Scans:
         """Make all scans due that are to be performed."""
         self._database.run("UPDATE scans SET due_at = :now WHERE due_at > :now", now=now)
 
+    def bring_forward(self, seconds: float) -> None:
+        """Make all scans that are to be performed due earlier, as the clock was put back."""
+        self._database.run(
+            "UPDATE scans SET due_at = due_at - :seconds WHERE due_at IS NOT NULL", seconds=seconds
+        )
+
     def complete(
         self,
         scan: Scan,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,22 @@ class FaultyS3:
             finally:
                 self._ending.set()
                 await runner.cleanup()
+
+    @contextlib.contextmanager
+    def in_a_thread(self) -> Iterator[FaultyS3]:
+        """Run with an event loop of its own, for servers that have another."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        context = self.running()
+        asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
+        try:
+            yield self
+        finally:
+            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=1 << 30)

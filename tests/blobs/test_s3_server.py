@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import sys
-import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -127,18 +125,27 @@ def objects(s3_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def faulty(s3_url: str) -> Iterator[FaultyS3]:
-    """The S3 service behind a proxy, which has an event loop of its own."""
+    """The S3 service behind a proxy."""
     endpoint = S3Location.parse(s3_url).endpoint
     assert endpoint is not None
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    context = FaultyS3(endpoint).running()
-    yield asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
-    asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with FaultyS3(endpoint).in_a_thread() as proxy:
+        yield proxy
+
+
+def test_a_push_is_done_although_s3_then_fails_to_remove_what_it_leaves(
+    s3_url: str, faulty: FaultyS3, no_patience: None
+) -> None:
+    with serving(f"{faulty.behind(s3_url)}&redirect=off") as server:
+        oci = OciClient(server.address)
+        begun, cancelled = oci.begin_upload("app"), oci.begin_upload("app")
+        for location in (begun, cancelled):
+            assert oci.patch(location, CONTENT[:500]).status == 202
+        faulty.fail("slow down", None, "POST", "?delete")
+        assert oci.put(f"{begun}?digest={sha256(CONTENT)}", CONTENT[500:]).status == 201
+        assert oci.delete(cancelled).status == 204
+        assert faulty.failures > 0
+        faulty.heal()
+        assert oci.get(f"/v2/app/blobs/{sha256(CONTENT)}").body == CONTENT
 
 
 def test_clients_are_told_to_come_again_while_s3_fails(

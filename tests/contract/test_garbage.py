@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from ecr_emulator.blobs.base import Published, published_at
+from ecr_emulator.blobs.filesystem import FilesystemBlobs, FileUpload
+from ecr_emulator.blobs.s3 import S3Blobs, S3Upload
+from ecr_emulator.core import garbage as collector
 from ecr_emulator.engines import garbage
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer, background
@@ -17,6 +21,7 @@ DAY = 24 * HOUR
 SETTINGS = Settings(data_dir=MEMORY, port=0, engines="off")
 CLEAN = {"uploads": 0, "layers": 0, "blobs": 0, "bytes": 0}
 LAYER = b"a layer that no image uses"
+WRITERS: dict[type, Any] = {FilesystemBlobs: FileUpload, S3Blobs: S3Upload}
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +201,24 @@ def test_garbage_is_collected_once_an_hour_by_the_clock() -> None:
             assert await garbage.run_due(emulator) == 1
 
     asyncio.run(scenario())
+
+
+def test_a_blob_whose_upload_goes_on_stays_whatever_the_real_clock_says(
+    server: BackgroundServer, oci: OciClient, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two steps of a completion the machine's clock steps, and another server collects."""
+    store = type(server._running.emulator.blobs)
+    publish = WRITERS[store].publish
+
+    async def publish_and_collect(self: Any, size: int, digests: Any) -> Published:
+        published: Published = await publish(self, size, digests)
+        with monkeypatch.context() as patch:
+            patch.setattr(collector.time, "time", lambda: published_at(published.name) + DAY)
+            await collector.collect(server._running.emulator)
+        return published
+
+    location = oci.begin_upload(repository)
+    with monkeypatch.context() as patch:
+        patch.setattr(WRITERS[store], "publish", publish_and_collect)
+        assert oci.put(f"{location}?digest={sha256(LAYER)}", LAYER).status == 201
+    assert oci.get(f"/v2/{repository}/blobs/{sha256(LAYER)}").body == LAYER

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ecr_emulator.metadata.store import MetadataUnavailableError
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract.conftest import sha256
@@ -399,3 +400,32 @@ def test_an_upload_that_goes_on_after_a_refused_completion_leaves_blobs_alone(
     assert_created(oci.put(f"{location}?digest={sha256(longer)}"), repository, sha256(longer))
     assert_stored(oci, repository, longer)
     assert_stored(oci, "other", CONTENT)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_an_upload_goes_on_from_where_it_is_after_a_commit_whose_outcome_is_not_known(
+    server: BackgroundServer,
+    oci: OciClient,
+    repository: str,
+    is_committed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    location = oci.begin_upload(repository)
+    assert oci.patch(location, CONTENT[:100]).status == 202
+
+    store = type(server._running.emulator.metadata)
+    write = store.write
+
+    async def write_and_lose(self: Any, function: Any, *arguments: Any) -> Any:
+        if is_committed:
+            await write(self, function, *arguments)
+        raise MetadataUnavailableError("the database was lost while it committed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", write_and_lose)
+        assert oci.patch(location, CONTENT[100:200]).error == (503, "UNAVAILABLE")
+    reached = 200 if is_committed else 100
+    assert_progress(oci.get(location), 204, location, reached)
+    assert oci.patch(location, CONTENT[reached:300], chunk_range(reached, CONTENT[reached:300])).status == 202
+    assert_created(oci.put(f"{location}?digest={DIGEST}", CONTENT[300:]), repository, DIGEST)
+    assert_stored(oci, repository, CONTENT)

@@ -25,10 +25,16 @@ _LISTENING = re.compile(r"listening on http://([^\s\",]+)")
 
 
 class ServerProcess:
-    """``ecr-emulator serve`` with some arguments, from ``start`` to ``stop`` or ``kill``."""
+    """``ecr-emulator serve`` with some arguments, from ``start`` to ``stop`` or ``kill``.
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    ``program`` is Python that is run in place of the command, to change what no setting does.
+    """
+
+    def __init__(
+        self, *arguments: str, environment: dict[str, str] | None = None, program: str | None = None
+    ) -> None:
         self.arguments = arguments
+        self.command = COMMAND if program is None else [sys.executable, "-c", program]
         self.environment = {**os.environ, **(environment or {})}
         self.lines: list[str] = []
         self.address = ""
@@ -39,7 +45,7 @@ class ServerProcess:
         """Start the process and wait until it listens."""
         self.lines = []
         self._process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", *self.arguments],
+            [*self.command, "serve", "--port", "0", *self.arguments],
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
@@ -88,6 +94,10 @@ class ServerProcess:
     def api(self) -> Any:
         """A boto3 client of the control plane."""
         return api_client(self.url)
+
+    def api_in(self, region: str) -> Any:
+        """A boto3 client of the control plane, for the registry in a region."""
+        return api_client(self.url, region=region)
 
     @property
     def memory(self) -> int:
