@@ -41,7 +41,9 @@ def cut(postgres: Postgres, url: str) -> None:
     """End all connections to a database, as a restart of the server does."""
     name = sql.Literal(url.rpartition("/")[2])
     postgres.execute(
-        sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(name)
+        sql.SQL("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}").format(
+            name
+        )
     )
 
 

@@ -106,13 +106,6 @@ class Cluster:
 OpenCluster = Callable[..., contextlib.AbstractContextManager[Cluster]]
 
 
-@pytest.fixture(scope="session")
-def versitygw() -> Iterator[Versitygw]:
-    """An S3 service."""
-    with Versitygw() as service:
-        yield service
-
-
 @pytest.fixture
 def shared(postgres: Postgres, versitygw: Versitygw) -> dict[str, str]:
     """The environment of servers over PostgreSQL and S3."""
