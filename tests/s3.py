@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ from uuid import uuid4
 import boto3
 from aiobotocore.session import AioSession, get_session
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ecr_emulator.blobs.bucket import S3Location
 from tests.serving import CREDENTIALS, ROOT, await_ready, free_port, stop
@@ -22,6 +24,7 @@ BUCKET = "registry"
 VERSITYGW = ROOT / "build" / "bin" / "versitygw"
 
 
+@functools.cache
 def s3_client(endpoint: str) -> Any:
     """A boto3 client of an S3 service."""
     return boto3.client(
@@ -48,6 +51,9 @@ class S3Service:
 
     def new_url(self, options: str = "") -> str:
         """Return what BLOBS_URL is for blobs of which there are none yet."""
+        # Tests of other things that moto's server is for, in the same process, leave it empty.
+        with contextlib.suppress(ClientError):
+            s3_client(self.endpoint).create_bucket(Bucket=BUCKET)
         return f"s3://{BUCKET}/{uuid4().hex}?endpoint={self.endpoint}&region=us-east-1{options}"
 
     def objects(self, url: str) -> dict[str, bytes]:

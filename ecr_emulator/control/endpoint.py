@@ -29,8 +29,11 @@ from ecr_emulator.metadata.store import MetadataUnavailableError
 _logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
-# Bytes of a request: a part of 20 MiB is the most that the model allows, in base64.
-MAX_REQUEST_SIZE = 32 * 1024 * 1024
+# Bytes of a request: a part of 20 MiB is the most that the model allows, in base64. Only parts, and manifests
+# with each letter escaped, can be that large; all else is far smaller than this.
+LARGE_REQUESTS = ("UploadLayerPart", "PutImage")
+MAX_LARGE_REQUEST_SIZE = 32 * 1024 * 1024
+MAX_REQUEST_SIZE = 4 * 1024 * 1024
 # Brackets and commas in it, as many as the largest manifest could have twice over: each can begin a value,
 # which takes thirty times its size in memory.
 MAX_SEPARATORS = 250_000
@@ -91,7 +94,8 @@ async def _perform(emulator: Emulator, request: web.Request, target: str, progre
     progress.operation = operation = _operation(target)
     request[OPERATION] = operation.name
     perform = _function(operation)
-    body = await _read(emulator, request)
+    large = operation.name in LARGE_REQUESTS
+    body = await _read(emulator, request, MAX_LARGE_REQUEST_SIZE if large else MAX_REQUEST_SIZE)
     caller = await _caller(emulator, request, body)
     progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
     progress.given = given = model.decode_input(operation, _parse(body))
@@ -164,9 +168,9 @@ def _function(operation: model.Operation) -> operations.Perform:
     return perform
 
 
-async def _read(emulator: Emulator, request: web.Request) -> bytes:
+async def _read(emulator: Emulator, request: web.Request, limit: int) -> bytes:
     try:
-        return await bodies.read(request, emulator.settings.body_timeout, MAX_REQUEST_SIZE)
+        return await bodies.read(request, emulator.settings.body_timeout, limit)
     except bodies.BodyTooLargeError:
         raise errors.SerializationException("The request is too large") from None
 
