@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecr_emulator.control import model
-from ecr_emulator.control.endpoint import MAX_REQUEST_SIZE
+from ecr_emulator.control.endpoint import MAX_LARGE_REQUEST_SIZE, MAX_REQUEST_SIZE
 from ecr_emulator.control.operations import functions
 
 from .conftest import OCI_MANIFEST, image_manifest, sha256
@@ -488,15 +488,22 @@ def test_an_empty_body_is_an_empty_input(state, api):
     assert fault(answer, CONSTRAINT, place="'repositoryName'") is None
 
 
-@pytest.mark.parametrize("size", [MAX_REQUEST_SIZE + 1, MAX_REQUEST_SIZE + 8 * MIB])
-def test_a_body_has_a_greatest_size(state, server, size):
+@pytest.mark.parametrize(
+    ("operation", "size"),
+    [
+        ("UploadLayerPart", MAX_LARGE_REQUEST_SIZE + 1),
+        ("UploadLayerPart", MAX_LARGE_REQUEST_SIZE + 8 * MIB),
+        ("InitiateLayerUpload", MAX_REQUEST_SIZE + 1),
+    ],
+)
+def test_a_body_has_a_greatest_size(state, server, operation, size):
     before = state.read()
     api = Api(server.address)
     members = json.dumps(
         {**state.upload, "partFirstByte": 5, "partLastByte": 5, "layerPartBlob": ""}
     ).encode()
     body = members[:-2] + b"x" * (size - len(members)) + members[-2:]
-    assert fault(api.send("UploadLayerPart", body), TYPE) is None
+    assert fault(api.send(operation, body), TYPE) is None
     api.close()
     assert state.read() == before
 
