@@ -47,7 +47,7 @@ _MISSING = {"404", "NotFound", "NoSuchKey", "NoSuchUpload"}
 _CONFLICT = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
-class MissingError(BlobStoreUnavailableError):
+class MissingError(BlobStoreUnavailableError, FileNotFoundError):
     """What a request to S3 is about is not there."""
 
 

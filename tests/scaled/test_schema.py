@@ -51,7 +51,7 @@ def schema_of_sqlite() -> Schema:
             table: {
                 # The key of a table is never null, though SQLite need not be told.
                 "columns": {
-                    (name, TYPES[kind], bool(not_null or key), default)
+                    (name, TYPES[kind], bool(not_null or key), default and default.strip("'"))
                     for _, name, kind, not_null, default, key in pragma("table_info", table)
                 },
                 "unique": {
