@@ -282,8 +282,6 @@ class FileUpload:
             else:
                 actual = await asyncio.to_thread(self._hash_file, algorithm)
             if actual == digest:
-                # From here on the bytes may be a blob's, whatever becomes of the request.
-                self._size_before = None
                 name = await asyncio.to_thread(self._store.publish, self._path, self._descriptor, digest)
                 return Published(digest, name)
         raise DigestMismatchError(actual)
