@@ -195,13 +195,12 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
         blobs = []
         for named in wanted:
             layer = layers.get(named.digest)
-            stored = await emulator.blobs.open(layer.blob_name) if layer else None
-            if layer is None or stored is None:
-                return None, Report(FAILED, f"The layer with digest '{named.digest}' is missing.")
             try:
-                blob = await emulator.encryption.decrypted(stored, layer.encryption_key)
+                blob = await emulator.open_blob(layer.blob_name, layer.encryption_key) if layer else None
             except errors.KmsException as error:
                 return None, Report(FAILED, error.message)
+            if blob is None:
+                return None, Report(FAILED, f"The layer with digest '{named.digest}' is missing.")
             blobs.append(ScannedBlob(named.digest, await stack.enter_async_context(reading.as_file(blob))))
         report = await emulator.scanner.scan(
             ScannedImage(
