@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ecr_emulator import __version__
+from ecr_emulator.outbound import no_certificates_read
 from ecr_emulator.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load
 
 # What works on the stores, beside a server or without one: the module in ``commands``, and what it does.
@@ -141,8 +142,9 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _serve(settings: Settings) -> int:
     # Imported here: --help and --version need not wait for aiohttp.
-    from ecr_emulator import logs
-    from ecr_emulator.server import StartError, running
+    with no_certificates_read():
+        from ecr_emulator import logs
+        from ecr_emulator.server import StartError, running
 
     logs.configure(settings.log_format, settings.log_level)
     logger = logging.getLogger("ecr_emulator")

@@ -29,6 +29,7 @@ from ecr_emulator.core.upstream import (
     access_denied,
     unavailable,
 )
+from ecr_emulator.outbound import Client
 
 # Seconds to connect, and between two reads.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
@@ -65,7 +66,14 @@ class HttpUpstreams:
 
     def __init__(self, urls: Mapping[str, str]) -> None:
         self._urls = {host: URL(url) for host, url in urls.items()}
-        self._opened: aiohttp.ClientSession | None = None
+        self._client = Client(
+            timeout=_TIMEOUT,
+            # Digests are of the bytes as they were pushed, which no server should pack on the way.
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_CHUNK_SIZE,
+        )
         self._authorizations: dict[tuple[URL, Credentials | None, str], tuple[str, float]] = {}
 
     def repository(self, host: str, name: str, credentials: Credentials | None) -> HttpRepository:
@@ -77,22 +85,11 @@ class HttpUpstreams:
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._opened is not None:
-            await self._opened.close()
+        await self._client.close()
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The client, which most servers never need."""
-        if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                timeout=_TIMEOUT,
-                # Digests are of the bytes as they were pushed, which no server should pack on the way.
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_CHUNK_SIZE,
-            )
-        return self._opened
+    async def session(self) -> aiohttp.ClientSession:
+        """Return the client."""
+        return await self._client.session()
 
     def kept_authorization(self, url: URL, credentials: Credentials | None, scope: str) -> str | None:
         """Return the Authorization header of an earlier request, where it still holds."""
@@ -195,7 +192,8 @@ class HttpRepository:
 
     async def _send(self, method: str, url: URL, headers: dict[str, str]) -> aiohttp.ClientResponse:
         try:
-            return await self._upstreams.session.request(method, url, headers=headers, proxy=_proxy(url))
+            session = await self._upstreams.session()
+            return await session.request(method, url, headers=headers, proxy=_proxy(url))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise unavailable(str(error) or type(error).__name__) from error
 

@@ -79,24 +79,26 @@ class SqliteDatabase:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to the newest schema; each migration applies whole or not at all.
+    """Bring a database to the newest schema, whole or not at all: in one transaction, whose fsync is one.
 
     Raises SchemaTooNewError where the database is ahead of this program.
     """
     steps = migrations()
+    newest_number = steps[-1][0]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > steps[-1][0]:
+    if version > newest_number:
         raise SchemaTooNewError(version)
-    for number, script in steps:
-        if number > version:
-            try:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
-                )
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+    scripts = [script for number, script in steps if number > version]
+    if not scripts:
+        return
+    try:
+        connection.executescript(
+            "\n".join(["BEGIN IMMEDIATE;", *scripts, f"PRAGMA user_version = {newest_number};", "COMMIT;"])
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def read_file(path: Path, function: Callable[[Transaction], T]) -> T:

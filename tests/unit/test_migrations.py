@@ -42,6 +42,16 @@ def test_a_migration_that_fails_leaves_nothing(connection, monkeypatch):
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
 
 
+def test_migrations_are_one_commit(connection):
+    statements = []
+    connection.set_trace_callback(statements.append)
+    migrate(connection)
+    assert [each.strip() for each in statements if each.strip() in ("BEGIN IMMEDIATE;", "COMMIT;")] == [
+        "BEGIN IMMEDIATE;",
+        "COMMIT;",
+    ]
+
+
 def test_a_database_of_a_newer_program_is_left_alone(connection):
     migrate(connection)
     connection.execute("PRAGMA user_version = 999")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from ecr_emulator.events.sinks.base import SinkError, label_of, split
+from ecr_emulator.outbound import Client
 
 # Seconds for one request.
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -19,15 +20,14 @@ class WebhookSink:
 
     def __init__(self, url: str) -> None:
         self.name, self.label = url, label_of(split(url))
-        self._session: aiohttp.ClientSession | None = None
+        self._client = Client(timeout=_TIMEOUT, trust_env=True)
 
     async def send(self, events: Sequence[str]) -> None:
         """POST events one by one; any status but 2xx is a failure. Raises SinkError."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
+        session = await self._client.session()
         for number, event in enumerate(events):
             try:
-                status = await self._post(self._session, event)
+                status = await self._post(session, event)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise SinkError(str(error) or type(error).__name__, number) from error
             if not 200 <= status < 300:
@@ -42,5 +42,4 @@ class WebhookSink:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
