@@ -11,10 +11,10 @@ import copy
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator
@@ -30,8 +30,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-@dataclass(slots=True)
-class _Requests:
+class _Requests(Struct):
     """The requests of one operation on one plane."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -42,8 +41,7 @@ class _Requests:
     sent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(Struct, frozen=True):
     """What is in the metadata store."""
 
     due_tasks: Mapping[str, int]

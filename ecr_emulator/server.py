@@ -16,11 +16,11 @@ import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from msgspec import Struct
 
 from ecr_emulator import bodies, logs, management, stores
 from ecr_emulator.control import access, operations
@@ -68,8 +68,7 @@ class StartError(Exception):
     """The server can't start; the message tells a person why."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningServer:
+class RunningServer(Struct, frozen=True):
     """A server that listens."""
 
     url: str

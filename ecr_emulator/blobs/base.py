@@ -8,9 +8,10 @@ import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 # The algorithms of the OCI image specification that are registered; the length is that of the hex.
 _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
@@ -82,16 +83,14 @@ def published_at(name: str) -> float:
     return int(milliseconds, 16) / 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """A blob that was just put in the store, under a name that no other ever had or will have."""
 
     digest: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """How far an upload has come: bytes that were taken, and bytes that the store has of them.
 
     They differ where what is stored is encrypted.
@@ -101,16 +100,14 @@ class Position:
     stored_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BlobFile:
+class BlobFile(Struct, frozen=True):
     """A blob that is a file on this machine; ``size`` in bytes."""
 
     path: Path
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlobStream:
+class BlobStream(Struct, frozen=True):
     """A blob that has to be read through the store; ``size`` in bytes.
 
     ``read`` gives the bytes from one position up to another, which it leaves out. ``url`` returns where

@@ -9,7 +9,6 @@ import hashlib
 import io
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -20,6 +19,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
 
 from ecr_emulator.blobs.base import BlobSetupError, BlobStoreUnavailableError
 
@@ -55,8 +55,7 @@ class ConflictError(BlobStoreUnavailableError):
     """The condition of a request to S3 does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Location:
+class S3Location(Struct, frozen=True):
     """Where blobs are: ``s3://BUCKET/PREFIX?endpoint=URL&region=REGION&redirect=on|off``.
 
     ``prefix`` is empty or ends with a slash. With ``redirect`` clients get blobs from S3 themselves.
@@ -89,8 +88,7 @@ class S3Location:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """An object as a listing shows it: ``age`` in seconds, by the clock of S3.
 
     One of which only parts are there has a ``multipart_id``.
@@ -102,8 +100,7 @@ class Listed:
     multipart_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """A small object: ``age`` in seconds, by the clock of S3."""
 
     content: bytes
@@ -111,8 +108,7 @@ class Fetched:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of an object that comes in, which no other follows where it ``is_last``."""
 
     content: bytes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import UploadMissingError
 
@@ -13,8 +15,7 @@ MIN_PART = 5 * 1024 * 1024
 MAX_COPY = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """An object of ``size`` bytes that an append wrote from the upload's byte ``offset`` on."""
 
     key: str
@@ -22,8 +23,7 @@ class Piece:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """The bytes of a piece from ``start`` up to ``stop``, which it leaves out."""
 
     piece: Piece

@@ -13,9 +13,10 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
+
+from msgspec import Struct
 
 from ecr_emulator.blobs import pieces
 from ecr_emulator.blobs.base import (
@@ -40,8 +41,7 @@ UNFINISHED_AGE = 24 * 3600.0
 _LEASE = "lease"
 
 
-@dataclass(frozen=True, slots=True)
-class _Hashed:
+class _Hashed(Struct, frozen=True):
     """A running SHA-256 of slices (hashlib's state can't be stored)."""
 
     slices: list[Slice]

@@ -7,8 +7,9 @@ adds its own; and ``run``, which returns the exit status.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from ecr_emulator.core.garbage import Garbage

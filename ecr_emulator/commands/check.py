@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+
+from msgspec.structs import asdict
 
 from ecr_emulator import stores
 from ecr_emulator.commands import bytes_text, counted, shown

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import orjson
 from aiohttp import web
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ecr_emulator import bodies
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
@@ -71,8 +72,7 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
     return _response(200, answer.body, request_id)
 
 
-@dataclass(slots=True)
-class _Progress:
+class _Progress(Struct):
     """What is known of a request, as far as it got."""
 
     operation: model.Operation | None = None
@@ -81,8 +81,7 @@ class _Progress:
     accesses: list[Access] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """What an operation came to: its encoded output, and that as JSON."""
 
     output: dict[str, Any]

@@ -11,9 +11,10 @@ import functools
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.core import errors
 
@@ -40,8 +41,7 @@ class ConstraintError(Exception):
         self.of_member = of_member or constraint
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """An operation of the API; ``function`` is the name of the coroutine that performs it."""
 
     name: str

@@ -6,7 +6,7 @@ guide, "Archiving an image" and "Restoring an image".)
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ecr_emulator.core import errors, events, images, pushes, repositories
 from ecr_emulator.core.call import Call

@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ecr_emulator.core import errors, iam, registry_policy
 from ecr_emulator.core.call import Call
@@ -32,8 +34,7 @@ _SESSION = re.compile(r"(?P<head>arn:[^:]+):sts::(?P<account>\d{12}):assumed-rol
 _USER = re.compile(r"arn:[^:]+:iam::\d{12}:user/(?:.*/)?(?P<name>[^/]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """One action, on a repository, EVERY_REPOSITORY of a registry, or, with None, on the registry."""
 
     action: str

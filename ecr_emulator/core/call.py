@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ecr_emulator.core import quotas
 from ecr_emulator.core.encryption import NO_ENCRYPTION, Encryption
@@ -13,8 +14,7 @@ from ecr_emulator.core.quotas import Quotas
 from ecr_emulator.core.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request. Rules never ask a clock: ``now`` is seconds since 1970."""
 
     registry: Registry

@@ -7,7 +7,8 @@ repository announces nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core import events, replication
 from ecr_emulator.core.call import Call
@@ -16,8 +17,7 @@ from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     """An image is gone from its repository, or only one of its tags is."""
 
     repository: Repository

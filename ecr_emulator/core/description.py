@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from datetime import date, datetime, time
 from functools import cache
 from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import asdict, replace
 
 from ecr_emulator.core import (
     account_settings,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from ecr_emulator.blobs.base import Blob, BlobStore
 from ecr_emulator.core.clock import Clock
@@ -28,8 +29,7 @@ class StoresError(Exception):
     """Work on the stores can't be done; the message tells a person why."""
 
 
-@dataclass(slots=True)
-class Stores:
+class Stores(Struct):
     """The stores with their settings and a clock: what work on registries needs that is no request's."""
 
     settings: Settings
@@ -62,7 +62,6 @@ def limits_of(stores: Stores) -> Quotas:
         raise StoresError(str(error)) from None
 
 
-@dataclass(slots=True)
 class Emulator(Stores):
     """One server's parts, given to every operation."""
 

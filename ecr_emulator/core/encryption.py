@@ -19,10 +19,11 @@ import json
 import re
 import tomllib
 from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from ecr_emulator.blobs.base import Blob, Position, Published, UploadWriter
 from ecr_emulator.core import errors
@@ -59,8 +60,7 @@ class LayerUpload(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class PlainUpload:
+class PlainUpload(Struct):
     """An upload of which the store has the bytes as they came."""
 
     writer: UploadWriter
@@ -76,8 +76,7 @@ class PlainUpload:
         return await self.writer.publish(self.size, digests)
 
 
-@dataclass(frozen=True)
-class Encryption:
+class Encryption(Struct, frozen=True, dict=True):
     """What a server encrypts with: keys by the names that the file has for them, or none."""
 
     keys: Mapping[str, bytes] = field(default_factory=dict)

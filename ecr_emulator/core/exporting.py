@@ -7,8 +7,9 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import IO, Any
+
+from msgspec import Struct
 
 from ecr_emulator.blobs import reading
 from ecr_emulator.core import bundle, description
@@ -29,8 +30,7 @@ _INDEX_IN_MEMORY = 1 << 20
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(Struct, frozen=True):
     """A repository as it was in one transaction."""
 
     described: Description
@@ -38,8 +38,7 @@ class _Content:
     images: Sequence[tuple[Image, Sequence[str]]]
 
 
-@dataclass(slots=True)
-class Exported:
+class Exported(Struct):
     """How much was exported; ``size`` is bytes of blobs."""
 
     repositories: int = 0

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at, upload_of
 from ecr_emulator.core.emulator import Stores
@@ -30,8 +31,7 @@ _HOLD_TIME = 60.0
 _COMMIT_TIME = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
+class Garbage(Struct, frozen=True):
     """How much garbage there is, or was: ``size`` is bytes of blobs."""
 
     uploads: int

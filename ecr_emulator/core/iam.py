@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from ecr_emulator.core.policies import read_document
 
@@ -28,8 +29,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _ARN_SEGMENTS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What somebody wants to do."""
 
     principal: str
@@ -50,8 +50,7 @@ class Request:
     where no statement ``asks_keys``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """One statement of a policy: where it stands, and its elements."""
 
     kind: PolicyKind
@@ -78,8 +77,7 @@ class Statement:
         return self.has_variables and any("${" in pattern for pattern in named)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Whether a request is allowed, and why.
 
     ``statement`` is the one that decided; None where the caller is the root of the resource's account,

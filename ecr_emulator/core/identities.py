@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ecr_emulator.core.iam import Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """A principal with the statements of its identity policies; ``organization`` is its account's."""
 
     arn: str
@@ -17,17 +17,19 @@ class Identity:
     organization: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessKey:
+class AccessKey(Struct, frozen=True):
     """Whose an access key is, and what its signatures are made with, where that is known."""
 
     arn: str
-    secret: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    secret: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave out what is secret."""
+        return f"AccessKey(arn={self.arn!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Principals:
+class Principals(Struct, frozen=True):
     """Access keys by their ids, and identities by their ARNs."""
 
     access_keys: Mapping[str, AccessKey] = field(default_factory=dict)

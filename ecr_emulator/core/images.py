@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.core import (
@@ -37,8 +39,7 @@ PULL_TIME_INTERVAL = 24 * 3600.0
 MAX_SIZE = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class ImageId:
+class ImageId(Struct, frozen=True):
     """How a caller names an image: by digest, by tag or by both."""
 
     digest: str | None = None
@@ -50,8 +51,7 @@ class ImageId:
         return f"{{imageDigest:'{digest}', imageTag:'{tag}'}}"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why one of several images in a request could not be had."""
 
     image_id: ImageId
@@ -59,8 +59,7 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaggedImage:
+class TaggedImage(Struct, frozen=True):
     """An image with the names of all its tags, and its last scan where that was asked for too."""
 
     image: Image
@@ -68,8 +67,7 @@ class TaggedImage:
     scan: ShownScan | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundImage:
+class FoundImage(Struct, frozen=True):
     """An image as it was asked for, with its manifest."""
 
     image_id: ImageId

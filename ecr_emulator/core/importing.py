@@ -11,8 +11,10 @@ import json
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field, replace
 from typing import IO, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import DigestMismatchError, digest_of
 from ecr_emulator.blobs.reading import CHUNK_SIZE
@@ -34,8 +36,7 @@ _IN_MEMORY = 8 << 20
 Progress = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Imported:
+class Imported(Struct):
     """How much was imported; ``blobs`` are those that were not there, of ``size`` bytes."""
 
     repositories: int = 0
@@ -44,8 +45,7 @@ class Imported:
     size: int = 0
 
 
-@dataclass(slots=True)
-class _Repository:
+class _Repository(Struct):
     """The repository whose blobs and manifests are being read.
 
     Images are stored once all is there: none is ever seen without its layers.

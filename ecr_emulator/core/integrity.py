@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.blobs import reading
 from ecr_emulator.blobs.base import Blob, CorruptBlobError, digest_of
@@ -30,8 +31,7 @@ _MOST = 100
 _NAMED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What is wrong with something. Without ``is_damage`` it may be meant to be so, or be garbage."""
 
     subject: str
@@ -39,8 +39,7 @@ class Finding:
     is_damage: bool = True
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """How much was looked at; ``size`` is bytes of blobs."""
 
     repositories: int = 0

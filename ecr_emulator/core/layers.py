@@ -10,7 +10,8 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.blobs import reading
 from ecr_emulator.blobs.base import (
@@ -45,8 +46,7 @@ MAX_SIZE = 52_000 * 1024 * 1024
 TOUCH_INTERVAL = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
+class Availability(Struct, frozen=True):
     """Whether a digest is a layer of a repository; ``size`` and ``media_type`` where it is.
 
     ``archived`` says that only archived images use it.
@@ -101,8 +101,7 @@ def _invalid_part(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Bytes to be appended to an upload.
 
     ``first_byte`` is the position that the caller believes it goes on from, ``length`` the number

@@ -7,12 +7,14 @@ and "Examples of lifecycle policies"; those of the text are in its "Lifecycle po
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import import_module, resources
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.core.errors import InvalidParameterException
 from ecr_emulator.core.names import matches_wildcard
@@ -31,8 +33,7 @@ _MIN_DAYS_IN_ARCHIVE = 90
 _MIN_STAY_OF_ARTIFACTS = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleImage:
+class LifecycleImage(Struct, frozen=True):
     """What a lifecycle policy looks at in an image.
 
     Datetimes are timezone-aware UTC. ``archived_at`` and ``activated_at`` are the last time the image went
@@ -64,8 +65,7 @@ class LifecycleImage:
         return max(filter(None, (self.last_pulled_at, self.activated_at)), default=self.pushed_at)
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleRule:
+class LifecycleRule(Struct, frozen=True):
     """One rule; a lower ``priority`` number is a higher priority.
 
     ``count_number`` is a number of images for imageCountMoreThan and of days for the others. Of
@@ -108,15 +108,13 @@ class LifecycleRule:
         return image.used_at if self.count_type == "sinceImagePulled" else image.stored_at
 
 
-@dataclass(frozen=True, slots=True)
-class LifecyclePolicy:
+class LifecyclePolicy(Struct, frozen=True):
     """The rules of a policy, those of higher priority first."""
 
     rules: tuple[LifecycleRule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleAction:
+class LifecycleAction(Struct, frozen=True):
     """What happens to one image, and the priority of the rule that wants it.
 
     No rule wants it for an artifact whose subject went before this evaluation.

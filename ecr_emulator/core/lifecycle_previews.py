@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core import errors, images, lifecycle_runs, repositories
 from ecr_emulator.core.call import Call
@@ -25,16 +26,14 @@ LIFETIME = 24 * 3600.0
 BATCH = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewedImage:
+class PreviewedImage(Struct, frozen=True):
     """A result with the names of the image's tags."""
 
     result: Result
     tags: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewPage:
+class PreviewPage(Struct, frozen=True):
     """A preview with some of its results; ``status`` is the API's. The counts are of all results."""
 
     policy_text: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.blobs.base import digest_of, is_digest
 from ecr_emulator.core import errors
@@ -21,8 +22,7 @@ IMAGE_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True):
     """What a manifest says of a blob or of a child manifest; ``size`` in bytes."""
 
     digest: str
@@ -32,8 +32,7 @@ class Descriptor:
     """Whether the bytes are somewhere else, as those of Windows base layers are (``urls``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """A parsed manifest of an image, an artifact or an index."""
 
     content: bytes

@@ -13,9 +13,10 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from ecr_emulator.blobs import reading
 from ecr_emulator.blobs.base import DigestMismatchError, Position
@@ -41,8 +42,7 @@ class MigrationError(StoresError):
     """A store can't be migrated; the message tells a person why."""
 
 
-@dataclass(slots=True)
-class Migrated:
+class Migrated(Struct):
     """How much was migrated; ``blobs`` of the ``seen`` ones were copied, of ``size`` bytes."""
 
     rows: int = 0

@@ -15,7 +15,6 @@ import base64
 import calendar
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 from ecr_emulator.blobs.base import digest_of
 from ecr_emulator.core.certificates import begin_certificate, key_usage
@@ -59,8 +59,7 @@ _VALID = (datetime(1950, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, t
 _MAX_COMMON_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """The manifest by which a registry lists a signature as a referrer, and the blobs that it names."""
 
     manifest: bytes

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.core import errors
 from ecr_emulator.core.call import Call
@@ -57,8 +59,7 @@ def upstream_name(rule: PullThroughRule, name: str) -> str:
     return rest if rule.upstream_prefix == ROOT else f"{rule.upstream_prefix}/{rest}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRule:
+class NewRule(Struct, frozen=True, kw_only=True):
     """A rule as it is asked for; prefixes are without a slash at their end."""
 
     prefix: str

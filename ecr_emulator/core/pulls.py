@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import Blob, DigestMismatchError, is_digest
 from ecr_emulator.core import (
@@ -59,8 +61,7 @@ REFRESH_INTERVAL = 24 * 3600.0
 ENGINE = "pull-through"
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetch:
+class _Fetch(Struct, frozen=True):
     """What an upstream has to be asked before a pull is answered."""
 
     rule: PullThroughRule
@@ -82,8 +83,7 @@ class _Fetch:
 # -------------------------------------------------------------------------------------------- images
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Struct, frozen=True):
     """An image with its manifest; ``is_local`` where no upstream is ever asked about it."""
 
     image: FoundImage
@@ -364,8 +364,7 @@ async def _fetch_layer(emulator: Emulator, call: Call, name: str, digest: str, r
 # ----------------------------------------------------------------------------------------- referrers
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(Struct, frozen=True):
     """What an upstream has to be asked before referrers are listed."""
 
     rule: PullThroughRule
@@ -537,8 +536,7 @@ async def finish(emulator: Emulator, call: Call, task: Task) -> None:
     await emulator.metadata.write(_end_task, call, task, again=fetched > 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _MissingParts:
+class _MissingParts(Struct, frozen=True):
     rule: PullThroughRule
     layers: list[str]
     children: list[str]

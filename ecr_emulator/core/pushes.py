@@ -6,8 +6,9 @@ A subscriber knows repositories and metadata and not ``core.images``, which call
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ecr_emulator.core import events, replication, scanning, signing
 from ecr_emulator.core.call import Call
@@ -19,8 +20,7 @@ from ecr_emulator.metadata.store import Transaction
 Origin = Literal["client", "replication", "upstream", "archive"]
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True):
     """An image was stored, a tag was pointed at one, or both."""
 
     repository: Repository

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Regions whose names begin so are in another partition than "aws".
 _PARTITIONS = (
@@ -14,8 +15,7 @@ _PARTITIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(Struct, frozen=True):
     """A private registry: an account's, in one region."""
 
     account: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ecr_emulator.core import account_settings, errors
 from ecr_emulator.core.call import Call

@@ -7,8 +7,9 @@ layers and its tag. What fails is tried again for some minutes before it counts 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.core import (
     backfills,
@@ -59,8 +60,7 @@ class ReencryptionNeededError(Exception):
         self.key_name = key_name
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What happened to an image of one registry, and is to happen in another."""
 
     source: Registry
@@ -70,8 +70,7 @@ class Change:
     tag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(Struct, frozen=True):
     """What a task is about; ``part`` is the backfill's replication that it belongs to."""
 
     change: Change

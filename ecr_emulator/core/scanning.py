@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ecr_emulator.core import errors, repositories
 from ecr_emulator.core.call import Call
@@ -47,16 +48,14 @@ _SCANNABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """How often the repositories are scanned whose names match one of the filters."""
 
     frequency: str
     filters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Struct, frozen=True):
     """A registry's scanning configuration."""
 
     scan_type: str = BASIC
@@ -82,8 +81,7 @@ class Configuration:
         return RepositoryScanning(SCAN_ON_PUSH if own else MANUAL, ())
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryScanning:
+class RepositoryScanning(Struct, frozen=True):
     """How a repository is scanned, and the filters that made it so."""
 
     frequency: str
@@ -198,8 +196,7 @@ def is_eligible(image: Image, now: float) -> bool:
     return now < max(image.pushed_at, image.last_pulled_at or 0.0) + ELIGIBILITY
 
 
-@dataclass(frozen=True, slots=True)
-class ShownScan:
+class ShownScan(Struct, frozen=True):
     """A scan as it stands now."""
 
     scan: Scan

@@ -8,8 +8,9 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from ecr_emulator.blobs import reading
 from ecr_emulator.core import errors, events, images, manifest, repositories, scanning
@@ -48,8 +49,7 @@ _MAX_CONFIG = 4 << 20
 _UNSUPPORTED = "UnsupportedImageError: The operating system and/or package manager are not supported."
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedFinding:
+class ObservedFinding(Struct, frozen=True):
     """A finding, its position in the list from 1 on, and when it was first made (seconds since 1970)."""
 
     position: int
@@ -57,8 +57,7 @@ class ObservedFinding:
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class ScanFindings:
+class ScanFindings(Struct, frozen=True):
     """An image, its scan, and a page of what it found."""
 
     image: TaggedImage
@@ -66,8 +65,7 @@ class ScanFindings:
     findings: list[ObservedFinding]
 
 
-@dataclass(frozen=True, slots=True)
-class ScanJob:
+class ScanJob(Struct, frozen=True):
     """A scan that is to be performed."""
 
     scan: Scan
@@ -254,7 +252,7 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
         events.on_scan(tx, job.repository, image, job.image.tags, status, counts, now)
     before = tx.scans.first_observations(image.id, scan.scan_type)
     stored = [
-        StoredFinding(position, identity, before.get(identity, now), asdict(finding))
+        StoredFinding(position, identity, before.get(identity, now), to_builtins(finding))
         for position, finding in enumerate(findings, 1)
         if (identity := _identity(finding))
     ]

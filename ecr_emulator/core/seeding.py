@@ -11,9 +11,11 @@ import contextlib
 import json
 import tomllib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import DigestMismatchError
 from ecr_emulator.core import archive, description, errors, images, layers, sources
@@ -32,8 +34,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LAYER_SIZE = 1024
 
 
-@dataclass(slots=True)
-class Seeded:
+class Seeded(Struct):
     """How much was described; ``new_images`` of the images were not there."""
 
     repositories: int = 0

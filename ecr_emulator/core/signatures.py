@@ -7,7 +7,8 @@ made with the first signature and stays for good: who trusts it does so over res
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.blobs.base import digest_of
 from ecr_emulator.core import images, layers, manifest
@@ -23,8 +24,7 @@ from ecr_emulator.metadata.store import Transaction
 _ROOT = "signing-root"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """An image to be signed with a profile: what a push left to be done."""
 
     task_id: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ecr_emulator.core import errors
 from ecr_emulator.core.call import Call
@@ -40,8 +41,7 @@ _IMAGE_CONFIG_TYPES = (
 Configuration = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A signing profile of AWS Signer: where it is, and its name."""
 
     registry: Registry

@@ -10,9 +10,10 @@ import json
 import random
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
+
+from msgspec import Struct, field
 
 from ecr_emulator.blobs.base import digest_of, is_digest
 from ecr_emulator.core import errors, manifest
@@ -36,8 +37,7 @@ class SourceError(StoresError):
 Open = Callable[[], Iterator[bytes]]
 
 
-@dataclass(slots=True)
-class SourceImage:
+class SourceImage(Struct):
     """An image with all that it names: its manifests, itself last, and its blobs by digest."""
 
     manifests: list[Manifest] = field(default_factory=list)
@@ -226,8 +226,7 @@ def _add_image(image: SourceImage, config: bytes, layers: Sequence[dict[str, Any
     return parsed
 
 
-@dataclass(frozen=True, slots=True)
-class GeneratedLayer:
+class GeneratedLayer(Struct, frozen=True):
     """A layer with one file of ``size`` bytes; the same seed gives the same bytes."""
 
     size: int

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ecr_emulator.core import authorization, errors, lifecycle, repositories
 from ecr_emulator.core.authorization import Access

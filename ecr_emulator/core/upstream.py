@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 # Most referrers of one image that are taken from an upstream.
 MAX_REFERRERS = 1000
@@ -51,16 +52,14 @@ def unavailable(reason: str) -> UpstreamError:
     return UpstreamError(Fault.UNAVAILABLE, f"The upstream registry is unavailable: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """What an upstream registry is told about who asks."""
 
     username: str
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamManifest:
+class UpstreamManifest(Struct, frozen=True):
     """A manifest as an upstream gave it. Nothing of it has been checked."""
 
     content: bytes

@@ -8,15 +8,15 @@ written in the call's own transaction; core decides what is to be done, an engin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core.emulator import Emulator
 
 Run = Callable[[Emulator], Awaitable[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(Struct, frozen=True):
     """One kind of work. Both functions return how many pieces of it were done.
 
     ``run_due`` does what the clock says, again and again while the server runs; ``run_now`` is for

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.engines import Engine

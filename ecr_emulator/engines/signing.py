@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ecr_emulator.core import signatures
 from ecr_emulator.core.call import Call, unattended

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 Record = dict[str, Any]
 
@@ -26,8 +27,7 @@ _SOURCE = "ecr.amazonaws.com"
 _READ_ONLY = ("Get", "List", "Describe", "BatchGet", "BatchCheck", "Validate")
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """A call that was answered, or refused with an error (code and message).
 
     ``caller_arn`` is "" where nobody knows who called. ``time`` in seconds since 1970.
@@ -77,8 +77,7 @@ class Action:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiredImage:
+class ExpiredImage(Struct, frozen=True):
     """An image that a rule of a lifecycle policy deleted or archived; times in seconds since 1970."""
 
     digest: str
@@ -87,8 +86,7 @@ class ExpiredImage:
     rule_priority: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyExecution:
+class PolicyExecution(Struct, frozen=True):
     """What a lifecycle policy did to some of its repository's images."""
 
     account: str

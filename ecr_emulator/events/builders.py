@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 Event = dict[str, Any]
 
@@ -21,8 +22,7 @@ REPLICATION_ACTION = "ECR Replication Action"
 PULL_THROUGH_CACHE_ACTION = "ECR Pull Through Cache Action"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A repository, and when something happened there (seconds since 1970)."""
 
     account: str
@@ -32,8 +32,7 @@ class Place:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """An image; a referrer is one that has a subject itself, as signatures have."""
 
     digest: str

@@ -8,8 +8,9 @@ import logging
 import queue
 import threading
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ecr_emulator.events.audit import Action, PolicyExecution, Record
 
@@ -21,8 +22,7 @@ Entry = Action | PolicyExecution
 KEPT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Which records are wanted; None is any. ``since`` in seconds since 1970."""
 
     event_name: str | None = None

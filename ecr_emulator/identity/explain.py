@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core.authorization import Access, decide
 from ecr_emulator.core.call import Call
@@ -20,8 +21,7 @@ from ecr_emulator.settings import Settings
 _REPOSITORY = re.compile(r"arn:[^:]+:ecr:(?P<region>[^:]+):(?P<account>\d{12}):repository/(?P<name>.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """Whether a principal may do something to a repository's ARN, or to ``*`` in its own registry."""
 
     principal: str

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator

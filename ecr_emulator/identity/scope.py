@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core.identities import AccessKey
 from ecr_emulator.core.registry import Registry
@@ -17,8 +18,7 @@ _REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<reg
 _ACCOUNT = re.compile(r"\d{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """A principal, and the registry that a call of its is about where it names no other account."""
 
     arn: str

@@ -13,11 +13,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from ecr_emulator.core import errors
@@ -39,8 +39,7 @@ class SignerMissingError(RuntimeError):
     """botocore is not installed; the message tells a person what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request as it came in; ``path`` with its query."""
 
     method: str
@@ -49,8 +48,7 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Authorization:
+class _Authorization(Struct, frozen=True):
     """What an Authorization header says."""
 
     key: str
@@ -61,8 +59,7 @@ class _Authorization:
     timestamp: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """What a signature that was verified says: the id of its access key, and the region it is for."""
 
     key: str

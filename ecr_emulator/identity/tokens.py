@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.seals import InvalidSealError, Seals
@@ -14,8 +15,7 @@ USER = "AWS"
 _PURPOSE = "authorization-token"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """What an authorization token says; ``expires_at`` in seconds since 1970."""
 
     registry: Registry

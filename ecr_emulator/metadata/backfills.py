@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Backfill:
+class Backfill(Struct, frozen=True):
     """A backfill; times are seconds since 1970, ``total`` is None until its replications are known."""
 
     number: int
@@ -29,8 +29,7 @@ class Backfill:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillReplication:
+class BackfillReplication(Struct, frozen=True):
     """One replication of a backfill."""
 
     id: int

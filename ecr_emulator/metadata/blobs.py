@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.layers import UNUSED
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
+class StoredBlob(Struct, frozen=True):
     """A blob in the store; ``size`` in bytes."""
 
     id: int
@@ -19,8 +19,7 @@ class StoredBlob:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownBlob(StoredBlob):
+class KnownBlob(StoredBlob, frozen=True):
     """A blob with what its bytes are to be."""
 
     digest: str

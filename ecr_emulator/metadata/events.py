@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
@@ -13,8 +14,7 @@ from ecr_emulator.metadata.database import Database
 KEPT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(Struct, frozen=True):
     """Which events are wanted; None is any. ``since`` in seconds since 1970."""
 
     account: str | None = None
@@ -24,16 +24,14 @@ class EventFilter:
     since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingEvent:
+class WaitingEvent(Struct, frozen=True):
     """An event that a sink has not got yet, as JSON."""
 
     id: int
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class SinkState:
+class SinkState(Struct, frozen=True):
     """How often in a row a sink has failed, and when it is to be tried again."""
 
     id: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database, Row
 
@@ -13,24 +14,21 @@ ReferenceKind = Literal["layer", "image"]
 TagStatus = Literal["TAGGED", "UNTAGGED", "ANY"]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFilter:
+class ImageFilter(Struct, frozen=True):
     """Which images a list shows; ``status`` is one of an image's, or ANY."""
 
     tag_status: TagStatus = "ANY"
     status: str = "ANY"
 
 
-@dataclass(frozen=True, slots=True)
-class ReferrerFilter:
+class ReferrerFilter(Struct, frozen=True):
     """Which referrers a list shows; without ``artifact_types`` those of any type."""
 
     artifact_types: tuple[str, ...] | None = None
     status: str = "ACTIVE"
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """An image: a manifest in a repository. Sizes in bytes, times in seconds since 1970."""
 
     id: int
@@ -50,8 +48,7 @@ class Image:
     last_activated_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NamedDigest:
+class NamedDigest(Struct, frozen=True):
     """What an image's manifest names: a config or a layer, or a child manifest."""
 
     kind: ReferenceKind
@@ -59,8 +56,7 @@ class NamedDigest:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageHistory:
+class ImageHistory(Struct, frozen=True):
     """What lifecycle policies look at in an image; times in seconds since 1970.
 
     ``referenced`` says that an index names the image. An archived index counts for archived images only.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A blob of a repository; ``size`` in bytes, ``blob_name`` what the blob store has it by.
 
     ``encryption_key`` is the name of the key that it is encrypted with.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ecr_emulator.metadata.database import Database, Row
 from ecr_emulator.metadata.images import TAG_CONDITIONS, TagStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """The last preview of a repository; ``status`` is IN_PROGRESS, COMPLETE or FAILED."""
 
     repository_id: int
@@ -21,8 +22,7 @@ class Preview:
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewResult:
+class NewResult(Struct, frozen=True):
     """What a policy would do to the image with a digest; the oldest image is at position 1."""
 
     position: int
@@ -33,8 +33,7 @@ class NewResult:
     rule_priority: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Result(NewResult):
+class Result(NewResult, frozen=True):
     """A result that was kept, with its image."""
 
     image_id: int

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ecr_emulator.metadata.database import Database
 from ecr_emulator.metadata.prefixes import page_by_prefix
 
 
-@dataclass(frozen=True, slots=True)
-class PullThroughRule:
+class PullThroughRule(Struct, frozen=True):
     """A rule; prefixes are without the slash that is always meant, times are seconds since 1970."""
 
     prefix: str
@@ -23,8 +24,7 @@ class PullThroughRule:
     updated_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTag:
+class UpstreamTag(Struct, frozen=True):
     """A tag as it came from an upstream; it was last compared at ``checked_at``."""
 
     image_id: int
@@ -46,7 +46,9 @@ class PullThroughRules:
     ) -> list[PullThroughRule]:
         """Return at most ``limit`` rules by prefix, past ``after``: of these prefixes, or all."""
         rows = page_by_prefix(self._database, "pull_through_rules", account, region, prefixes, after, limit)
-        return [PullThroughRule(**{name: row[name] for name in PullThroughRule.__slots__}) for row in rows]
+        return [
+            PullThroughRule(**{name: row[name] for name in PullThroughRule.__struct_fields__}) for row in rows
+        ]
 
     def count(self, account: str, region: str) -> int:
         """Return how many rules a registry has."""

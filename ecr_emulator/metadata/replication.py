@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicationState:
+class ReplicationState(Struct, frozen=True):
     """How one push of an image stands with one destination."""
 
     account: str

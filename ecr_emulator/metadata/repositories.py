@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(Struct, frozen=True):
     """A repository; times are seconds since 1970."""
 
     id: int
@@ -31,8 +31,7 @@ class Repository:
     image_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryPolicy:
+class RepositoryPolicy(Struct, frozen=True):
     """The id of a repository, and the text of its policy if it has one."""
 
     id: int

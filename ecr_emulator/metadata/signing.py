@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
 Status = Literal["IN_PROGRESS", "COMPLETE", "FAILED"]
 
 
-@dataclass(frozen=True, slots=True)
-class SigningStatus:
+class SigningStatus(Struct, frozen=True):
     """How far one image's signing with one profile has come; a failure's cause where it is FAILED."""
 
     profile_arn: str

@@ -9,9 +9,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.schema import SchemaTooNewError, WrongSchemaError, migrations, newest
 from ecr_emulator.metadata.store import Transaction
@@ -24,8 +25,7 @@ READERS = 2
 LARGEST_BATCH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Struct, frozen=True):
     """What the writer is to do."""
 
     loop: asyncio.AbstractEventLoop

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """Columns that hold the key of another table's row."""
 
     columns: tuple[str, ...]
@@ -18,8 +18,7 @@ class Reference:
     target: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A table; ``number`` is the column whose values are counted up, none of them ever used twice."""
 
     name: str

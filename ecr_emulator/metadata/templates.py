@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ecr_emulator.metadata.database import Database, Row
 from ecr_emulator.metadata.prefixes import page_by_prefix
 
 
-@dataclass(frozen=True, slots=True)
-class CreationTemplate:
+class CreationTemplate(Struct, frozen=True):
     """A template; ``prefix`` is without the slash that is always meant, times are seconds since 1970."""
 
     prefix: str
@@ -31,7 +32,7 @@ class CreationTemplate:
 
 
 def _template(row: Row) -> CreationTemplate:
-    values: dict[str, Any] = {name: row[name] for name in CreationTemplate.__slots__}
+    values: dict[str, Any] = {name: row[name] for name in CreationTemplate.__struct_fields__}
     values["resource_tags"] = json.loads(values["resource_tags"])
     values["tag_exclusions"] = tuple(json.loads(values["tag_exclusions"]))
     values["applied_for"] = tuple(json.loads(values["applied_for"]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """An upload: ``size`` bytes of it were received and acknowledged, as ``stored_size`` in the store."""
 
     id: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiohttp import web
+from msgspec import Struct
 
 from ecr_emulator.core.authorization import Guard
 from ecr_emulator.core.call import Call
@@ -15,8 +14,7 @@ from ecr_emulator.oci.errors import OciError
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """One request to ``/v2/NAME/…``: ``reference`` is what the path ends with after the noun."""
 
     emulator: Emulator

@@ -6,9 +6,10 @@ import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 
 from aiohttp import web
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
 from ecr_emulator.core.audit import error_of
@@ -55,8 +56,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
 }
 
 
-@dataclass(slots=True)
-class _Progress:
+class _Progress(Struct):
     """What is known of a request, as far as it got."""
 
     call: Call | None = None

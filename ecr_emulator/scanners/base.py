@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 OS = "OS"
 """The package manager of operating system packages, as Amazon Inspector names it."""
@@ -18,16 +19,14 @@ UNSUPPORTED_IMAGE = "UNSUPPORTED_IMAGE"
 IMAGE_SIZE_EXCEEDED = "IMAGE_SIZE_EXCEEDED"
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedBlob:
+class ScannedBlob(Struct, frozen=True):
     """A blob of an image: a file that must not be changed."""
 
     digest: str
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedImage:
+class ScannedImage(Struct, frozen=True):
     """An image to be scanned."""
 
     repository: str
@@ -43,8 +42,7 @@ class ScannedImage:
     """Whether packages of programming languages count too, as they do in enhanced scanning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cvss:
+class Cvss(Struct, frozen=True):
     """A CVSS score; ``version`` as in "3.1"."""
 
     version: str
@@ -53,8 +51,7 @@ class Cvss:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A vulnerability of a package. Times are seconds since 1970."""
 
     name: str
@@ -85,8 +82,7 @@ class Finding:
     vendor_updated_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What a scan came to."""
 
     status: str

@@ -7,8 +7,9 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from ecr_emulator.scanners import osv
 from ecr_emulator.scanners.base import Finding, ScannerSetupError
@@ -19,8 +20,7 @@ _logger = logging.getLogger(__name__)
 _LANGUAGES = {PYTHON: Ecosystem("PyPI"), NODE: Ecosystem("npm")}
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     """Which files may concern a package, by (ecosystem, name): a folder of all of Debian is 200 MB."""
 
     state: list[tuple[str, int]]

@@ -17,9 +17,11 @@ import tarfile
 import time
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from ecr_emulator.scanners.base import FAILED, IMAGE_SIZE_EXCEEDED, UNSUPPORTED_IMAGE, ScannedBlob
 from ecr_emulator.scanners.packages import Distribution, Package, parse_os_release
@@ -48,8 +50,7 @@ class ScanStoppedError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """What is installed in an image."""
 
     packages: list[Package]
@@ -239,7 +240,7 @@ def main(read: Callable[[], str] = sys.stdin.read, write: Callable[[str], Any] =
     _limit_process(order["max_seconds"])
     layers = [ScannedBlob(layer["digest"], Path(layer["path"])) for layer in order["layers"]]
     try:
-        answer = asdict(take(layers, Budget(order["max_bytes"], order["max_seconds"])))
+        answer = to_builtins(take(layers, Budget(order["max_bytes"], order["max_seconds"])))
     except ScanStoppedError as error:
         answer = {"status": error.status, "description": str(error)}
     except MemoryError:

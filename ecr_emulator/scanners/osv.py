@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from ecr_emulator.scanners import cvss, severity
 from ecr_emulator.scanners.base import Cvss, Finding
@@ -20,8 +21,7 @@ _NAME_SEPARATORS = re.compile(r"[-_.]+")
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """That a package is concerned, and the version that would not be, if there is one."""
 
     affected: Document

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ecr_emulator.scanners.base import OS, platform_of
 
@@ -11,8 +12,7 @@ PYTHON = "PYTHONPKG"
 NODE = "NODEPKG"
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(Struct, frozen=True):
     """An installed package; ``manager`` as Amazon Inspector names it."""
 
     name: str
@@ -30,8 +30,7 @@ class Package:
     """The digest of the layer that brought it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ecosystem:
+class Ecosystem(Struct, frozen=True):
     """An OSV ecosystem: ``Debian`` with the release ``12``, or ``PyPI`` without any."""
 
     name: str
@@ -46,8 +45,7 @@ class Ecosystem:
         return name == self.name and (not releases or self.release in releases.split(":"))
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Struct, frozen=True):
     """An operating system, as its os-release file tells."""
 
     id: str

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
+
+from msgspec import Struct
 
 # Bytes of a program's output that are read, and of what it says of errors.
 _MAX_OUTPUT = 256 << 20
@@ -21,8 +22,7 @@ class ProgramError(Exception):
     """The program could not be started, took too long, or said too much."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A program that has ended: its exit code, its standard output, the end of its standard error."""
 
     code: int

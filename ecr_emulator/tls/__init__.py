@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from ecr_emulator.settings import Settings
 from ecr_emulator.tls.files import CertificateError, ensure
@@ -18,8 +19,7 @@ from ecr_emulator.tls.names import server_names
 __all__ = ["CertificateError", "ServerTls", "prepare"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
+class ServerTls(Struct, frozen=True):
     """What a server needs to speak TLS."""
 
     context: ssl.SSLContext

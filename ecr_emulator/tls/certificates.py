@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 from ecr_emulator.core.certificates import begin_certificate, key_usage
 
@@ -34,8 +34,7 @@ _TOLERANCE = timedelta(days=1)
 _RENEWAL = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Struct, frozen=True):
     """A certificate and its private key."""
 
     key: EllipticCurvePrivateKey

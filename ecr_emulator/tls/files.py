@@ -11,9 +11,10 @@ import fcntl
 import logging
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from ecr_emulator.tls.certificates import Signed, is_current, is_for, load, new_authority, new_server
 
@@ -26,8 +27,7 @@ class CertificateError(Exception):
     """There is no certificate that the server could show; the message tells a person why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """Where the CA's certificate is, and the server's with its key."""
 
     authority: Path

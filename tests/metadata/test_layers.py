@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ecr_emulator.metadata.blobs import KnownBlob, StoredBlob
 from ecr_emulator.metadata.layers import Layer

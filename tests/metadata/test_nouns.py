@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ecr_emulator.metadata.images import ImageFilter, NamedDigest, ReferrerFilter
 from ecr_emulator.metadata.lifecycle_previews import NewResult, Preview, Result

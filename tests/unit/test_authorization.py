@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sqlite3
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ecr_emulator.control.operations import functions
 from ecr_emulator.core import account_settings, authorization, errors, iam, registry_policy, repositories
