@@ -84,9 +84,11 @@ clean: ## remove what the other targets made, but not ./data
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# pip compiles what it installs, but not what stays where it is, and Python itself may be told not to.
 $(RUN): requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
+	$(BIN)/python -m compileall -q ecr_emulator
 	touch $@
 
 # The newest botocore, of which only the model is wanted: aiobotocore wants an older one.

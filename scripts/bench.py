@@ -120,6 +120,8 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.seconds:
         scale = replace(scale, seconds=options.seconds)
     options.folder.mkdir(parents=True, exist_ok=True)
+    for peer in options.chosen:
+        peer.prepare()
     started, load = time.monotonic(), os.getloadavg()[0]
     samples: list[dict[str, Any]] = []
     try:

@@ -2,15 +2,16 @@
 
 import http.server
 import json
+import ssl
 import threading
 from email.message import Message
 from typing import Any
 
 
 class Webhook:
-    """An HTTP server that keeps what is sent to it, once ``status`` is one of success."""
+    """An HTTP server, or with a context one of HTTPS, that keeps what it gets, once ``status`` is 200."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status = 200
         self.received: list[dict[str, Any]] = []
         self.refused = 0
@@ -43,6 +44,8 @@ class Webhook:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()

@@ -159,6 +159,9 @@ class Peer:
         """Say what is not installed, or None."""
         raise NotImplementedError
 
+    def prepare(self) -> None:
+        """Do what is done once, as by who installs the server."""
+
     def command(self, folder: Path, port: int) -> list[str]:
         """Write what configuration the server needs to its folder, and return its command."""
         raise NotImplementedError
@@ -210,6 +213,10 @@ class Emulator(Peer):
     def missing(self) -> str | None:
         """Say what is not installed, or None."""
         return None if (self._tree / "ecr_emulator").is_dir() else f"no package in {self._tree}"
+
+    def prepare(self) -> None:
+        """Compile the work tree, as pip does with what it installs, the other peers among it."""
+        subprocess.run([self._python, "-m", "compileall", "-q", str(self._tree / "ecr_emulator")], check=True)
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return the command; it keeps its data in the folder."""
