@@ -72,14 +72,14 @@ def decide(tx: Transaction, call: Call, access: Access, *, repository_policy: st
         *_statements("registry", registry_text),
     )
     keys: Mapping[str, str | tuple[str, ...]] = {}
-    asks_keys = any(statement.asks_keys for statement in statements)
-    if asks_keys:
+    if any(statement.asks_keys for statement in statements):
         keys = _keys(call, access, tx.repositories.tags(repository.id) if repository else {})
     request = iam.Request(call.caller_arn, access.action, access.resource, access.registry.account, keys)
     decision = iam.evaluate(request, statements)
     if identity is None and decision.statement is None:
         decision = _ALLOWED
-    return replace(decision, asked_keys=True) if asks_keys else decision
+    asked_time = any(statement.asks_time for statement in statements)
+    return replace(decision, asked_time=True) if asked_time else decision
 
 
 def authorize(tx: Transaction, call: Call, access: Access) -> Decision:
@@ -142,7 +142,7 @@ class Guard:
         self._accesses = tuple(accesses)
         self._is_settled = False
         self.is_lasting = False
-        """Whether the same caller would be let pass again, while nothing is written."""
+        """Whether the same request would be let pass again, while nothing is written."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,10 +150,6 @@ class Guard:
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if not self._is_settled and (error is None or isinstance(error, Exception)):
             await self.read(lambda _tx: None)
-
-    def waive(self) -> None:
-        """Decide nothing: the caller was let pass before, and nothing was written since (``Memo``)."""
-        self._is_settled = True
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -192,7 +188,7 @@ class Guard:
 
         def run(tx: Transaction, /, *args: P.args, **kwargs: P.kwargs) -> T:
             decisions = [authorize(tx, self._call, access) for access in self._accesses]
-            self.is_lasting = not any(decision.asked_keys for decision in decisions)
+            self.is_lasting = not any(decision.asked_time for decision in decisions)
             self._is_settled = True
             return function(tx, *args, **kwargs)
 
