@@ -236,3 +236,15 @@ def of_images(
     return {
         image.id: show(scans[image.id], scanning, image, call.now) for image in images if image.id in scans
     }
+
+
+def shown_with_images(
+    tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
+) -> dict[int, ShownScan]:
+    """Return the scans that DescribeImages shows: none of basic scanning.
+
+    Its only version, AWS_NATIVE, leaves them to DescribeImageScanFindings (documentation of DescribeImages).
+    """
+    if configuration(tx, call.registry).scan_type == BASIC:
+        return {}
+    return of_images(tx, call, repository, images)

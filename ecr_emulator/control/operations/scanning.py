@@ -16,6 +16,7 @@ from ecr_emulator.core.scanning import ENHANCED, Configuration, RepositoryScanni
 from ecr_emulator.core.scans import ObservedFinding
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.scanners.base import OS, Cvss, Finding
+from ecr_emulator.scanners.severity import newest
 
 # Characters that the model lets the value of an attribute have.
 _MAX_ATTRIBUTE = 256
@@ -158,7 +159,7 @@ def _severity(severity: str, scan_type: str) -> str:
 
 def _basic(finding: Finding) -> Output:
     attributes = {"package_version": finding.package_version, "package_name": finding.package_name}
-    for version, key in (("3", "CVSS3"), ("2", "CVSS2")):
+    for version, key in (("4", "CVSS4"), ("3", "CVSS3"), ("2", "CVSS2")):
         cvss = next((score for score in finding.cvss if score.version.startswith(version)), None)
         if cvss is not None:
             attributes |= {f"{key}_VECTOR": cvss.vector, f"{key}_SCORE": str(cvss.score)}
@@ -182,7 +183,7 @@ def _enhanced(
     # The same finding has the same ARN in each scan.
     identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{resource} {finding.name} {finding.package_name}")
     observed_at = shown.scan.completed_at
-    score = next(iter(finding.cvss), None)
+    score = newest(finding.cvss)
     return {
         "awsAccountId": registry.account,
         "description": finding.description,
