@@ -232,6 +232,7 @@ def test_no_bytes_are_worse_than_a_value_error(content, kind):
         (b"ID=ubuntu\nVERSION_ID='22.04'", "UBUNTU_22_04", ("Ubuntu", "22.04")),
         (b'ID="rocky"\nVERSION_ID="9.3"', "ROCKY_LINUX_9_3", ("Rocky Linux", "9")),
         (b'ID="opensuse-leap"\nVERSION_ID="15.5"', "OPENSUSE_LEAP_15_5", ("openSUSE", "Leap 15.5")),
+        (b'ID="centos"\nVERSION_ID="7"', "CENTOS_7", ("Red Hat", "7")),
         (b'ID="amzn"\nVERSION_ID="2023"', "AMAZON_LINUX_2023", ("Amazon Linux", "2023")),
         (b"ID=wolfi\n", "WOLFI", ("Wolfi", "")),
         (b"ID=elxr\nVERSION_ID=12", "ELXR_12", None),
