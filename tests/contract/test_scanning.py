@@ -110,6 +110,25 @@ def test_a_registry_begins_with_basic_scanning_without_rules(ecr):
     assert answer["scanningConfiguration"] == {"scanType": "BASIC", "rules": []}
 
 
+def test_enhanced_scanning_without_rules_is_continuous_for_all(ecr):
+    ecr.create_repository(repositoryName="app")
+    answer = ecr.put_registry_scanning_configuration(scanType="ENHANCED")
+    configured = {"scanType": "ENHANCED", "rules": [rule("CONTINUOUS_SCAN", "*")]}
+    assert answer["registryScanningConfiguration"] == configured
+    assert ecr.get_registry_scanning_configuration()["scanningConfiguration"] == configured
+    (found,) = ecr.batch_get_repository_scanning_configuration(repositoryNames=["app"])[
+        "scanningConfigurations"
+    ]
+    assert (found["scanFrequency"], found["appliedScanFilters"]) == (
+        "CONTINUOUS_SCAN",
+        [{"filter": "*", "filterType": "WILDCARD"}],
+    )
+    # An empty list is that there are none.
+    for scan_type, rules in (("ENHANCED", {"rules": []}), ("BASIC", {})):
+        answer = ecr.put_registry_scanning_configuration(scanType=scan_type, **rules)
+        assert answer["registryScanningConfiguration"] == {"scanType": scan_type, "rules": []}
+
+
 def test_a_configuration_is_kept_for_its_region(server, ecr):
     rules = [rule("SCAN_ON_PUSH", "prod*"), rule("CONTINUOUS_SCAN", "web", "api")]
     put = ecr.put_registry_scanning_configuration(scanType="ENHANCED", rules=rules)
@@ -595,7 +614,28 @@ def test_enhanced_scanning_takes_up_the_images_of_the_last_30_days(server, ecr, 
     enhance(ecr, rule("SCAN_ON_PUSH", "app"))
     run_scans(server)
     assert findings_of(ecr, "new")["imageScanStatus"]["status"] == "COMPLETE"
-    assert refusal(ecr, "describe_image_scan_findings", **REGISTRY, imageId={"imageTag": "old"})[0] == (
+    answer = findings_of(ecr, "old")
+    assert answer["imageScanStatus"] == {
+        "status": "SCAN_ELIGIBILITY_EXPIRED",
+        "description": "The scan duration has lapsed for the image.",
+    }
+    assert "imageScanFindings" not in answer
+    # Set again, it changes neither; pushed again, the image is scanned.
+    enhance(ecr, rule("SCAN_ON_PUSH", "app"))
+    assert run_scans(server) == 0
+    assert findings_of(ecr, "old")["imageScanStatus"] == answer["imageScanStatus"]
+    push(ecr, layer(DEBIAN), tag="old-again")
+    assert run_scans(server) == 1
+    assert findings_of(ecr, "old")["imageScanStatus"]["status"] == "COMPLETE"
+
+
+def test_images_that_are_no_containers_are_not_taken_up(server, ecr, repository):
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    ecr.put_image(**REGISTRY, imageManifest=index, imageTag="v1")
+    server.advance_clock(31 * DAY)
+    enhance(ecr, rule("CONTINUOUS_SCAN", "*"))
+    assert run_scans(server) == 0
+    assert refusal(ecr, "describe_image_scan_findings", **REGISTRY, imageId={"imageTag": "v1"})[0] == (
         "ScanNotFoundException"
     )
 

@@ -37,13 +37,14 @@ def _configuration(configuration: Configuration) -> Output:
 
 async def put_registry_scanning_configuration(emulator: Emulator, call: Call, given: Input) -> Output:
     """Set how the registry's repositories are scanned."""
-    wanted = Configuration(
-        given.get("scanType", scanning.BASIC),
-        tuple(
+    scan_type = given.get("scanType", scanning.BASIC)
+    rules = scanning.default_rules(scan_type)
+    if "rules" in given:
+        rules = tuple(
             Rule(rule["scanFrequency"], tuple(entry["filter"] for entry in rule["repositoryFilters"]))
-            for rule in given.get("rules", ())
-        ),
-    )
+            for rule in given["rules"]
+        )
+    wanted = Configuration(scan_type, rules)
     await emulator.metadata.write(scanning.configure, call, wanted)
     return {"registryScanningConfiguration": _configuration(wanted)}
 
