@@ -498,7 +498,7 @@ def _described(
     tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
 ) -> list[TaggedImage]:
     names = tx.tags.of_images([image.id for image in images])
-    scans = scanning.of_images(tx, call, repository, images)
+    scans = scanning.shown_with_images(tx, call, repository, images)
     return [TaggedImage(image, names[image.id], scans.get(image.id)) for image in images]
 
 
