@@ -382,7 +382,7 @@ async def note_pulls(emulator: Emulator, call: Call, images: Iterable[Image]) ->
     if not stale:
         return
     try:
-        await emulator.metadata.write(_record_pulls, call, stale)
+        await emulator.metadata.write_lazily(_record_pulls, call, stale)
     except Exception:
         _logger.exception("pull times could not be recorded", extra={"request_id": call.request_id})
 

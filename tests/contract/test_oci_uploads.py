@@ -415,7 +415,7 @@ def test_an_upload_goes_on_from_where_it_is_after_a_commit_whose_outcome_is_not_
     assert oci.patch(location, CONTENT[:100]).status == 202
 
     store = type(server._running.emulator.metadata)
-    write = store.write
+    write = store.write_lazily
 
     async def write_and_lose(self: Any, function: Any, *arguments: Any) -> Any:
         if is_committed:
@@ -423,7 +423,7 @@ def test_an_upload_goes_on_from_where_it_is_after_a_commit_whose_outcome_is_not_
         raise MetadataUnavailableError("the database was lost while it committed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write", write_and_lose)
+        patch.setattr(store, "write_lazily", write_and_lose)
         assert oci.patch(location, CONTENT[100:200]).error == (503, "UNAVAILABLE")
     reached = 200 if is_committed else 100
     assert_progress(oci.get(location), 204, location, reached)
