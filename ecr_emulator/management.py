@@ -61,6 +61,7 @@ async def reset(emulator: Emulator, request: web.Request) -> web.Response:
     emulator.trail.reset(account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
+        emulator.rates.refill()
         await shared.renew(emulator)
     await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})

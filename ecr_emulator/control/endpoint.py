@@ -98,6 +98,7 @@ async def _perform(emulator: Emulator, request: web.Request, target: str, progre
     body = await _read(emulator, request, MAX_LARGE_REQUEST_SIZE if large else MAX_REQUEST_SIZE)
     caller = await _caller(emulator, request, body)
     progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
+    emulator.rates.spend(caller.registry, (operation.name,), call.now)
     progress.given = given = model.decode_input(operation, _parse(body))
     if "registryId" in given:
         registry = Registry(given["registryId"], caller.registry.region)
