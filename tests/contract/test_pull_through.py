@@ -1,6 +1,7 @@
 """Pull-through cache rules, and what pulls fetch by them from an upstream registry, on both planes."""
 
 import base64
+import contextlib
 import json
 import time
 import urllib.error
@@ -988,20 +989,56 @@ def test_more_referrers_than_are_taken_are_told(ecr, server, stub, subject, monk
         referrers_of(ecr, "quay/app", subject)
 
 
+@contextlib.contextmanager
+def small_server(stub, **quotas):
+    """A server with small quotas and a rule for the stub."""
+    upstreams = {"quay.io": stub.url}
+    settings = Settings(data_dir=":memory:", port=0, engines="off", upstreams=upstreams, quotas=quotas)
+    with BackgroundServer(settings) as server:
+        create_rule(client_of(server))
+        yield server
+
+
+def assert_full(server, name, tag, of_what):
+    """Check that both planes refuse to pull an image for which the cache has no room."""
+    ecr = client_of(server)
+    with pytest.raises(ecr.exceptions.LimitExceededException, match=f"maximum allowed number of {of_what}"):
+        ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])
+    assert code_of(fetch(server, f"{name}/manifests/{tag}")) == (403, "DENIED")
+
+
+def test_a_full_registry_caches_no_image_of_a_new_repository(stub):
+    stub.reset()
+    digest = stub.add_image("app", "v1")
+    with small_server(stub, registered_repositories=1) as server:
+        ecr = client_of(server)
+        ecr.create_repository(repositoryName="mine")
+        assert_full(server, "quay/app", "v1", "repositories")
+        ecr.delete_repository(repositoryName="mine")
+        assert pull(server, "quay/app", "v1") == digest
+
+
+def test_a_full_repository_caches_no_further_image(stub):
+    stub.reset()
+    old, _ = (stub.add_image("app", tag, tag) for tag in ("v1", "v2"))
+    with small_server(stub, images_per_repository=1) as server:
+        ecr = client_of(server)
+        assert pull(server, "quay/app", "v1") == old
+        assert_full(server, "quay/app", "v2", "images")
+        # A tag that moved stays where it was, as when the upstream can't be asked.
+        stub.add_image("app", "v1", "newer")
+        server.advance_clock(DAY)
+        assert pull(server, "quay/app", "v1") == old
+        answer = ecr.batch_get_image(repositoryName="quay/app", imageIds=[{"imageTag": "v1"}])
+        assert [image["imageId"]["imageDigest"] for image in answer["images"]] == [old]
+
+
 def test_a_full_repository_takes_no_referrers(stub):
     stub.reset()
     subject = stub.add_image("app", "v1")
     stub.add_artifact("app", subject, "artifact")
-    settings = Settings(
-        data_dir=":memory:",
-        port=0,
-        engines="off",
-        upstreams={"quay.io": stub.url},
-        quotas={"images_per_repository": 1},
-    )
-    with BackgroundServer(settings) as server:
+    with small_server(stub, images_per_repository=1) as server:
         ecr = client_of(server)
-        create_rule(ecr)
         pull(server, "quay/app", "v1")
         with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="maximum"):
             referrers_of(ecr, "quay/app", subject)
