@@ -11,6 +11,9 @@ from collections.abc import Collection, Mapping
 from ecr_emulator.core import errors
 from ecr_emulator.core.registry import Registry
 
+# Most buckets that are kept: callers can name any number of accounts and regions.
+_MAX_BUCKETS = 10_000
+
 
 class Rates:
     """Buckets of the operations that have a rate; a full one holds the credits of a second."""
@@ -32,6 +35,9 @@ class Rates:
         is_allowed = all(saved >= 1 for saved in left.values())
         cost = 1 if is_allowed else 0
         self._buckets |= {bucket: (saved - cost, now) for bucket, saved in left.items()}
+        if len(self._buckets) > _MAX_BUCKETS:
+            # Those that were not used for a second are full, as those are that there are not.
+            self._buckets = {bucket: state for bucket, state in self._buckets.items() if now < state[1] + 1}
         if not is_allowed:
             raise errors.ThrottlingException("Rate exceeded")
 

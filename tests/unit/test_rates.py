@@ -50,6 +50,15 @@ def test_each_operation_in_each_registry_has_a_bucket() -> None:
             assert not passes(rates, 0.0, operation, registry=registry)
 
 
+def test_buckets_that_are_full_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecr_emulator.core.rates._MAX_BUCKETS", 10)
+    rates = Rates({"PutImage": 1})
+    for number in range(100):
+        assert passes(rates, float(number), registry=Registry(f"{number:012}", "us-east-1"))
+    assert len(rates._buckets) <= 10
+    assert not passes(rates, 99.5, registry=Registry(f"{99:012}", "us-east-1"))
+
+
 def test_operations_without_a_rate_are_not_counted() -> None:
     rates = Rates({"PutImage": 1})
     assert all(passes(rates, 0.0, "ListImages") for _ in range(100))
