@@ -10,11 +10,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
 
 import pytest
+from aiohttp import web
 
 from ecr_emulator.control import endpoint
+from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.logs import OPERATION
 
 TABLE = json.loads((resources.files("ecr_emulator.specs") / "operations.json").read_text())
 # Operation and error.
@@ -43,15 +45,16 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator["Recorder"]:
         """Record for the block."""
-        note = endpoint._note
+        handle = endpoint.handle
 
-        def note_and_record(emulator: Any, request: Any, progress: Any, output: Any, failure: Any) -> None:
-            if progress.operation is not None and failure is not None:
-                self._answered[self._test].add((progress.operation.name, failure.code))
-            note(emulator, request, progress, output, failure)
+        async def handle_and_record(emulator: Emulator, request: web.Request) -> web.Response:
+            response = await handle(emulator, request)
+            if error := response.headers.get("x-amzn-ErrorType"):
+                self._answered[self._test].add((request.get(OPERATION, ""), error))
+            return response
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(endpoint, "_note", note_and_record)
+            patch.setattr(endpoint, "handle", handle_and_record)
             yield self
 
     def begin(self, item: pytest.Item) -> None:
