@@ -28,19 +28,19 @@ _MAX_REQUEST_SIZE = 1 << 20
 # Records or events in an answer that does not say how many it is to have.
 _DEFAULT_LIMIT = 100
 
-Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
+Handler = Callable[[Emulator, web.BaseRequest], Awaitable[web.Response]]
 
 
 class _BadRequestError(Exception):
     """The request's body is not what the path takes."""
 
 
-async def health(_emulator: Emulator, _request: web.Request) -> web.Response:
+async def health(_emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell that the process is alive."""
     return web.json_response({"status": "ok", "version": __version__})
 
 
-async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
+async def ready(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell that both stores answer."""
     try:
         await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
@@ -50,7 +50,7 @@ async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", "version": __version__})
 
 
-async def reset(emulator: Emulator, request: web.Request) -> web.Response:
+async def reset(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Remove everything, or what an account or a region has.
 
     Without ``account`` and ``region`` in the body the clock goes back to real time too, and no
@@ -81,7 +81,7 @@ def _scope(body: dict[str, Any]) -> tuple[str | None, str | None]:
     return account, region
 
 
-async def set_organization_policy(emulator: Emulator, request: web.Request) -> web.Response:
+async def set_organization_policy(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Say whether an organization's policy enables Amazon Inspector's scans of a registry, or disables them.
 
     With ``ecr_scanning`` null there is no policy on them. The registry is the default one where the body
@@ -101,13 +101,13 @@ async def set_organization_policy(emulator: Emulator, request: web.Request) -> w
     )
 
 
-async def read_clock(emulator: Emulator, _request: web.Request) -> web.Response:
+async def read_clock(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell the server's time."""
     now = emulator.clock.now()
     return web.json_response({"now": format_time(now), "epoch": now})
 
 
-async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
+async def set_clock(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Set the clock: to ``now`` (ISO 8601 or epoch seconds), ``advance`` seconds on, or ``reset``."""
     body = await _read_object(emulator, request, {"now", "advance", "reset"})
     if len(body) != 1:
@@ -153,7 +153,7 @@ def _check_moment(moment: float) -> None:
         raise _BadRequestError("the time must be within the years 1 to 9999") from None
 
 
-async def _read_object(emulator: Emulator, request: web.Request, members: set[str]) -> dict[str, Any]:
+async def _read_object(emulator: Emulator, request: web.BaseRequest, members: set[str]) -> dict[str, Any]:
     try:
         content = await bodies.read(request, emulator.settings.body_timeout, _MAX_REQUEST_SIZE)
         body = json.loads(content or b"{}")
@@ -164,13 +164,13 @@ async def _read_object(emulator: Emulator, request: web.Request, members: set[st
     return body
 
 
-async def signing_certificates(emulator: Emulator, _request: web.Request) -> web.Response:
+async def signing_certificates(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Give the root of the certificates of managed signing, in PEM, to be put into a trust store."""
     certificate = await signatures.trusted_certificate(emulator)
     return web.Response(text=certificate, content_type="application/x-pem-file")
 
 
-async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
+async def tls_ca(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Give the certificate of the server's own CA, in PEM, to be put into a trust store."""
     if emulator.ca_file is None:
         return web.json_response({"error": "the server has no CA of its own"}, status=404)
@@ -178,7 +178,7 @@ async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
     return web.Response(body=certificate, content_type="application/x-pem-file")
 
 
-async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Response:
+async def find_garbage(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell what the next garbage collection would remove."""
     found = await garbage.find(emulator)
     return web.json_response(
@@ -186,7 +186,7 @@ async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Respons
     )
 
 
-async def list_audit(emulator: Emulator, request: web.Request) -> web.Response:
+async def list_audit(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Tell what was called lately, as records of CloudTrail."""
     query = _query(request, {"eventName", "account", "region", "principal", "since", "limit"})
     wanted = AuditFilter(
@@ -199,7 +199,7 @@ async def list_audit(emulator: Emulator, request: web.Request) -> web.Response:
     return web.json_response({"Records": emulator.trail.find(wanted, _limit(query))})
 
 
-async def list_events(emulator: Emulator, request: web.Request) -> web.Response:
+async def list_events(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Tell of which image actions there were events lately, whether or not there are sinks."""
     query = _query(request, {"detail-type", "account", "region", "repository", "since", "limit"})
     wanted = EventFilter(
@@ -216,7 +216,7 @@ def _newest_events(tx: Transaction, wanted: EventFilter, limit: int) -> list[dic
     return tx.events.newest(wanted, limit)
 
 
-def _query(request: web.Request, names: set[str]) -> Mapping[str, str]:
+def _query(request: web.BaseRequest, names: set[str]) -> Mapping[str, str]:
     if not request.query.keys() <= names:
         raise _BadRequestError(f"the query may have {', '.join(sorted(names))}")
     return request.query
@@ -260,7 +260,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
 _RUN_PREFIX = f"{PATH_PREFIX}run/"
 
 
-async def run(worker: Worker, request: web.Request) -> web.Response:
+async def run(worker: Worker, request: web.BaseRequest) -> web.Response:
     """Let an engine do its work now, and answer when it is done."""
     name = request.path.removeprefix(_RUN_PREFIX)
     if request.method != "POST":
@@ -271,7 +271,9 @@ async def run(worker: Worker, request: web.Request) -> web.Response:
         return web.json_response({"error": "no such engine"}, status=404)
 
 
-async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
+async def handle(
+    emulator: Emulator, worker: Worker, metrics: Metrics, request: web.BaseRequest
+) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
     try:
         return await _answer(emulator, worker, metrics, request)
@@ -281,11 +283,13 @@ async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: 
         return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
 
 
-async def _answer(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
+async def _answer(
+    emulator: Emulator, worker: Worker, metrics: Metrics, request: web.BaseRequest
+) -> web.Response:
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
 
-    async def expose_metrics(emulator: Emulator, _request: web.Request) -> web.Response:
+    async def expose_metrics(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
         return web.Response(body=await metrics.expose(emulator), headers={"Content-Type": CONTENT_TYPE})
 
     handlers = (_HANDLERS | {"metrics": {"GET": expose_metrics}}).get(request.path.removeprefix(PATH_PREFIX))

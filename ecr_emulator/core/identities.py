@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from ecr_emulator.core.iam import Statement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Identity:
-    """A principal with the statements of its identity policies; ``organization`` is its account's."""
+    """A principal with the statements of its identity policies; ``organization`` is its account's.
+
+    There is one for each principal, so that it is equal to itself alone.
+    """
 
     arn: str
     statements: tuple[Statement, ...]

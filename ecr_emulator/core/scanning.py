@@ -30,6 +30,8 @@ SCAN_ON_PUSH = "SCAN_ON_PUSH"
 CONTINUOUS_SCAN = "CONTINUOUS_SCAN"
 MANUAL = "MANUAL"
 
+EXPIRED = "SCAN_ELIGIBILITY_EXPIRED"
+
 # Seconds in which an image gets one basic scan, on push or by hand (user guide).
 QUOTA_INTERVAL = 24 * 3600.0
 # Seconds after its last push or pull for which an image is scanned continuously: Amazon Inspector's
@@ -82,6 +84,14 @@ class Configuration:
                 return RepositoryScanning(frequency, applied)
         own = self.scan_type == BASIC and repository.scan_on_push
         return RepositoryScanning(SCAN_ON_PUSH if own else MANUAL, ())
+
+
+def default_rules(scan_type: str) -> tuple[Rule, ...]:
+    """Return the rules of a configuration that is set without any.
+
+    Enhanced scanning then scans all repositories continuously (user guide, Enhanced scanning).
+    """
+    return (Rule(CONTINUOUS_SCAN, ("*",)),) if scan_type == ENHANCED else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +216,8 @@ def scan_again(
 ) -> None:
     """Have an image scanned that is to be scanned without being asked, unless that was done or is to be."""
     last = tx.scans.get(image.id, current.scan_type)
-    if last is None or (current.scan_type == BASIC and not is_within_quota(last, now)):
+    is_over = current.scan_type == BASIC and last is not None and not is_within_quota(last, now)
+    if last is None or last.status == EXPIRED or is_over:
         request(tx, image, current.scan_type, now)
     elif scanning.frequency == CONTINUOUS_SCAN and last.due_at is None and is_eligible(image, now):
         tx.scans.schedule(last, now)
@@ -219,7 +230,16 @@ def is_within_quota(last: Scan, now: float) -> bool:
 
 def request(tx: Transaction, image: Image, scan_type: str, now: float) -> None:
     """Have an image scanned; what an earlier scan found is given up."""
-    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now)
+    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now, now)
+
+
+def pass_over(tx: Transaction, image: Image, now: float) -> None:
+    """Say of an image that was too old when enhanced scanning was turned on that it is not scanned.
+
+    It is once it is pushed again (user guide, Considerations for enhanced scanning).
+    """
+    if tx.scans.get(image.id, ENHANCED) is None:
+        tx.scans.request(image.id, ENHANCED, EXPIRED, now, due_at=None)
 
 
 def is_eligible(image: Image, now: float) -> bool:
@@ -245,12 +265,14 @@ def show(scan: Scan, scanning: RepositoryScanning, image: Image, now: float) -> 
     """Return an image's scan as it stands now: continuous ones stay active until eligibility ends."""
     if image.status == "ARCHIVED":
         return ShownScan(scan, "IMAGE_ARCHIVED", "The image is archived.")
+    is_continuous = scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN
+    has_lapsed = scan.status == "COMPLETE" and is_continuous and not is_eligible(image, now)
+    if scan.status == EXPIRED or has_lapsed:
+        return ShownScan(scan, EXPIRED, "The scan duration has lapsed for the image.")
     if scan.status != "COMPLETE":
         return ShownScan(scan, scan.status, scan.description)
     status, description = "COMPLETE", "The scan was completed successfully."
-    if scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN:
-        if not is_eligible(image, now):
-            return ShownScan(scan, "SCAN_ELIGIBILITY_EXPIRED", "The scan duration has lapsed for the image.")
+    if is_continuous:
         status, description = "ACTIVE", "Continuous scan is selected for image."
     return ShownScan(scan, status, f"{description} {scan.description}".rstrip())
 
@@ -265,3 +287,15 @@ def of_images(
     return {
         image.id: show(scans[image.id], scanning, image, call.now) for image in images if image.id in scans
     }
+
+
+def shown_with_images(
+    tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
+) -> dict[int, ShownScan]:
+    """Return the scans that DescribeImages shows: none of basic scanning.
+
+    Its only version, AWS_NATIVE, leaves them to DescribeImageScanFindings (documentation of DescribeImages).
+    """
+    if configuration(tx, call.registry).scan_type == BASIC:
+        return {}
+    return of_images(tx, call, repository, images)

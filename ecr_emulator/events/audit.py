@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,10 @@ class Action:
     request: Mapping[str, Any]
     response: Mapping[str, Any] | None = None
     error: tuple[str, str] | None = None
+
+    def again(self, time: float, request_id: str) -> Action:
+        """Return the same of another request that was like this one's."""
+        return replace(self, time=time, request_id=request_id)
 
     def record(self) -> Record:
         """Return the record, the same each time."""

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from ecr_emulator.metadata.database import Database
 
 # Events that can be asked for once no sink waits for them; up to twice as many are stored.
@@ -58,7 +60,7 @@ class Events:
             detail_type=event["detail-type"],
             repository=event["detail"]["repository-name"],
             happened_at=happened_at,
-            content=json.dumps(event),
+            content=orjson.dumps(event).decode(),
         )
         self._database.run(
             "INSERT INTO outbox (sink_id, event_id) SELECT id, :event_id FROM event_sinks", event_id=event_id

@@ -20,7 +20,7 @@ class Context:
     """One request to ``/v2/NAME/…``: ``reference`` is what the path ends with after the noun."""
 
     emulator: Emulator
-    request: web.Request
+    request: web.BaseRequest
     call: Call
     name: str
     reference: str

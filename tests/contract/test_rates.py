@@ -10,16 +10,17 @@ import pytest
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
-from tests.contract.conftest import connect, refused, sha256
+from tests.contract.conftest import connect, image_manifest, refused, sha256
 from tests.contract.oci_client import OciClient
 
-RATES = {"ListImages": 2, "CompleteLayerUpload": 1}
+RATES = {"ListImages": 2, "CompleteLayerUpload": 1, "BatchGetImage": 3, "DescribeRepositories": 3}
 THROTTLED = ("ThrottlingException", "Rate exceeded")
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[BackgroundServer]:
-    with BackgroundServer(Settings(data_dir=MEMORY, port=0, engines="off", rates=RATES)) as server:
+    settings = Settings(data_dir=MEMORY, port=0, engines="off", layer_check="off", rates=RATES)
+    with BackgroundServer(settings) as server:
         yield server
 
 
@@ -57,6 +58,17 @@ def test_both_planes_spend_the_same_credits(
     server.advance_clock(0.5)
     ecr.list_images(repositoryName=repository)
     assert refused(ecr.list_images, repositoryName=repository) == THROTTLED
+
+
+def test_what_is_asked_again_and_again_is_counted_each_time(
+    server: BackgroundServer, ecr: Any, oci: OciClient, repository: str
+) -> None:
+    assert oci.push_manifest(repository, "v1", image_manifest(b"config")).status == 201
+    pulls = [oci.get(f"/v2/{repository}/manifests/v1").status for _ in range(4)]
+    assert pulls == [200, 200, 200, 429]
+    for _ in range(3):
+        ecr.describe_repositories()
+    assert refused(ecr.describe_repositories) == THROTTLED
 
 
 def test_an_upload_that_was_throttled_goes_on(
