@@ -13,9 +13,10 @@ from aiohttp import web
 
 from ecr_emulator import __version__, bodies
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
-from ecr_emulator.core import clock, garbage, shared, signatures
+from ecr_emulator.core import clock, garbage, scanning, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.events.trail import Filter as AuditFilter
 from ecr_emulator.metadata.events import EventFilter
@@ -55,16 +56,12 @@ async def reset(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     Without ``account`` and ``region`` in the body the clock goes back to real time too, and no
     token that was handed out before is valid any more.
     """
-    body = await _read_object(emulator, request, {"account", "region"})
-    account, region = body.get("account"), body.get("region")
-    if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
-        raise _BadRequestError("account must be 12 digits")
-    if region is not None and not isinstance(region, str):
-        raise _BadRequestError("region must be a string")
+    account, region = _scope(await _read_object(emulator, request, {"account", "region"}))
     removed = await emulator.metadata.write(_reset, account, region)
     emulator.trail.reset(account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
+        emulator.rates.refill()
         await shared.renew(emulator)
     await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
@@ -72,6 +69,36 @@ async def reset(emulator: Emulator, request: web.BaseRequest) -> web.Response:
 
 def _reset(tx: Transaction, account: str | None, region: str | None) -> int:
     return tx.reset(account, region)
+
+
+def _scope(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the account and the region that a body names, if it does."""
+    account, region = body.get("account"), body.get("region")
+    if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
+        raise _BadRequestError("account must be 12 digits")
+    if region is not None and not isinstance(region, str):
+        raise _BadRequestError("region must be a string")
+    return account, region
+
+
+async def set_organization_policy(emulator: Emulator, request: web.BaseRequest) -> web.Response:
+    """Say whether an organization's policy enables Amazon Inspector's scans of a registry, or disables them.
+
+    With ``ecr_scanning`` null there is no policy on them. The registry is the default one where the body
+    names no other ``account`` or ``region``.
+    """
+    body = await _read_object(emulator, request, {"account", "region", "ecr_scanning"})
+    account, region = _scope(body)
+    enabled = body.get("ecr_scanning", "missing")
+    if enabled is not None and not isinstance(enabled, bool):
+        raise _BadRequestError("ecr_scanning must be true, false or null")
+    settings = emulator.settings
+    registry = Registry(account or settings.account_id, region or settings.region)
+    scan_type = None if enabled is None else scanning.ENHANCED if enabled else scanning.BASIC
+    await emulator.metadata.write(scanning.impose, registry, scan_type, emulator.clock.now())
+    return web.json_response(
+        {"account": registry.account, "region": registry.region, "ecr_scanning": enabled}
+    )
 
 
 async def read_clock(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
@@ -224,6 +251,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "garbage": {"GET": find_garbage},
     "audit": {"GET": list_audit},
     "events": {"GET": list_events},
+    "organization-policy": {"POST": set_organization_policy},
     "signing/certificates": {"GET": signing_certificates},
     "tls/ca.pem": {"GET": tls_ca},
 }

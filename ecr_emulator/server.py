@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ecr_emulator import bodies, logs, management, stores
-from ecr_emulator.control import access, operations
+from ecr_emulator.control import access, model, operations
 from ecr_emulator.control import endpoint as control_endpoint
 from ecr_emulator.core import garbage, quotas, shared
 from ecr_emulator.core.clock import offset_of, parse_time
 from ecr_emulator.core.downloads import PATH_PREFIX as DOWNLOADS_PREFIX
 from ecr_emulator.core.emulator import Emulator, StoresError
 from ecr_emulator.core.memo import Memo
+from ecr_emulator.core.rates import Rates
 from ecr_emulator.core.secrets import Secrets, SecretsFileError
 from ecr_emulator.engines import events as events_engine
 from ecr_emulator.engines.upstreams import HttpUpstreams
@@ -258,6 +259,8 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
         limits = quotas.changed(settings.quotas)
     except quotas.UnknownQuotaError as error:
         raise StartError(str(error)) from None
+    if unknown := sorted(settings.rates.keys() - model.operations().keys()):
+        raise StartError(f"rates has no operations {', '.join(unknown)}")
     secrets = Secrets(settings.secrets)
     try:
         secrets.read()
@@ -296,6 +299,7 @@ async def _open(settings: Settings, folder: Path) -> Emulator:
             principals=principals,
             scanner=scanner,
             quotas=limits,
+            rates=Rates(settings.rates),
             memo=Memo(metadata),
             trail=trail,
             sinks=sinks,

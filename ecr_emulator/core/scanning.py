@@ -41,6 +41,8 @@ ELIGIBILITY = 14 * 24 * 3600.0
 LOOKS_BACK = 30 * 24 * 3600.0
 
 _VALUE = "scanning"
+# The scan type that an organization's policy imposes.
+_IMPOSED = "organization-scan-type"
 # What a scan type's rules can ask for (documentation of RegistryScanningRule). The weightier comes first.
 _FREQUENCIES = {BASIC: (SCAN_ON_PUSH, MANUAL), ENHANCED: (CONTINUOUS_SCAN, SCAN_ON_PUSH)}
 _SCANNABLE = (
@@ -116,19 +118,46 @@ def configuration(tx: Transaction, registry: Registry) -> Configuration:
 
 
 def configure(tx: Transaction, call: Call, wanted: Configuration) -> None:
-    """Set the registry's scanning configuration. Raises InvalidParameterException.
+    """Set the registry's scanning configuration.
 
-    Enhanced scanning then looks for the images that it has not scanned yet.
+    Enhanced scanning then looks for the images that it has not scanned yet. Raises InvalidParameterException,
+    and BlockedByOrganizationPolicyException where a policy imposes the other scan type (``impose``).
     """
     _check(wanted)
-    account, region = call.registry.account, call.registry.region
+    imposed = tx.registry_values.get(call.registry.account, call.registry.region, _IMPOSED)
+    if imposed not in (None, wanted.scan_type):
+        raise errors.BlockedByOrganizationPolicyException(
+            "The operation did not succeed because the account is managed by an organization policy."
+        )
+    _put(tx, call.registry, wanted, call.now)
+
+
+def impose(tx: Transaction, registry: Registry, scan_type: str | None, now: float) -> None:
+    """Bring a registry under an organization's policy for Amazon Inspector, or with None from under it.
+
+    Such a policy enables Inspector's scans of ECR in a region or disables them, which takes precedence over
+    what the account wants, and says nothing of the rules (Organizations user guide, Amazon Inspector
+    policies). Where it changes the scan type, the registry gets the rules with which that begins: Inspector
+    scans all repositories continuously.
+    """
+    if scan_type is None:
+        tx.registry_values.delete(registry.account, registry.region, _IMPOSED)
+        return
+    tx.registry_values.put(registry.account, registry.region, _IMPOSED, scan_type)
+    if configuration(tx, registry).scan_type != scan_type:
+        rules = (Rule(CONTINUOUS_SCAN, ("*",)),) if scan_type == ENHANCED else ()
+        _put(tx, registry, Configuration(scan_type, rules), now)
+
+
+def _put(tx: Transaction, registry: Registry, wanted: Configuration, now: float) -> None:
+    account, region = registry.account, registry.region
     value = {
         "scan_type": wanted.scan_type,
         "rules": [[rule.frequency, rule.filters] for rule in wanted.rules],
     }
     tx.registry_values.put(account, region, _VALUE, json.dumps(value))
     if wanted.scan_type == ENHANCED:
-        tx.tasks.add(ENGINE, account, region, {}, call.now)
+        tx.tasks.add(ENGINE, account, region, {}, now)
 
 
 def _check(wanted: Configuration) -> None:

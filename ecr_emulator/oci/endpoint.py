@@ -130,7 +130,9 @@ async def _answer(emulator: Emulator, request: web.BaseRequest, progress: _Progr
     if handler is None:
         raise _unsupported(list(handlers))
     progress.path = noun, name, reference
-    request[OPERATION] = audit.operations_of(noun, request)[-1]
+    steps = audit.operations_of(noun, request)
+    request[OPERATION] = steps[-1]
+    emulator.rates.spend(call.registry, steps, call.now)
     async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as guard:
         guarded = replace(emulator, metadata=guard)
         return await handler(Context(guarded, request, call, name, reference, guard))

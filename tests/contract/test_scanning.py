@@ -17,7 +17,7 @@ from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
 from tests import scanned_images
 from tests.contract.blocking import unblocked_loop
-from tests.contract.conftest import OCI_CONFIG, OCI_INDEX, image_manifest, sha256, upload_layer
+from tests.contract.conftest import OCI_CONFIG, OCI_INDEX, connect, image_manifest, sha256, upload_layer
 from tests.scanned_images import ADVISORIES, DEBIAN, NODE, PYTHON, layer
 
 # For the credentials that clients want to have.
@@ -595,6 +595,68 @@ def test_no_scan_is_started_by_hand_while_scanning_is_enhanced(ecr, repository):
         "ValidationException",
         "This feature is disabled",
     )
+
+
+def govern(server, enabled, **scope):
+    return server.manage("organization-policy", {"ecr_scanning": enabled, **scope})
+
+
+def scanning_of(ecr):
+    found = ecr.get_registry_scanning_configuration()["scanningConfiguration"]
+    rules = [
+        (rule["scanFrequency"], [entry["filter"] for entry in rule["repositoryFilters"]])
+        for rule in found["rules"]
+    ]
+    return found["scanType"], rules
+
+
+BLOCKED = (
+    "BlockedByOrganizationPolicyException",
+    "The operation did not succeed because the account is managed by an organization policy.",
+)
+
+
+def test_a_policy_of_the_organization_turns_enhanced_scanning_on_and_keeps_it_so(server, ecr, repository):
+    push(ecr, layer(DEBIAN | NODE))
+    govern(server, True)
+    assert scanning_of(ecr) == ("ENHANCED", [("CONTINUOUS_SCAN", ["*"])])
+    run_scans(server)
+    assert findings_of(ecr)["imageScanStatus"]["status"] == "ACTIVE"
+    for basic in ({}, {"scanType": "BASIC"}, {"scanType": "BASIC", "rules": [rule("SCAN_ON_PUSH", "*")]}):
+        assert refusal(ecr, "put_registry_scanning_configuration", **basic) == BLOCKED
+    assert scanning_of(ecr) == ("ENHANCED", [("CONTINUOUS_SCAN", ["*"])])
+    # Which repositories are scanned, and how often, is no matter of the policy.
+    enhance(ecr, rule("SCAN_ON_PUSH", "app"))
+    govern(server, True)
+    assert scanning_of(ecr) == ("ENHANCED", [("SCAN_ON_PUSH", ["app"])])
+
+
+def test_a_policy_of_the_organization_turns_enhanced_scanning_off(server, ecr):
+    enhance(ecr, rule("CONTINUOUS_SCAN", "*"))
+    govern(server, False)
+    assert scanning_of(ecr) == ("BASIC", [])
+    assert refusal(ecr, "put_registry_scanning_configuration", scanType="ENHANCED") == BLOCKED
+    ecr.put_registry_scanning_configuration(scanType="BASIC", rules=[rule("SCAN_ON_PUSH", "app")])
+    assert scanning_of(ecr) == ("BASIC", [("SCAN_ON_PUSH", ["app"])])
+
+
+def test_without_the_policy_scanning_is_the_accounts_own_again(server, ecr):
+    govern(server, True)
+    govern(server, None)
+    assert scanning_of(ecr)[0] == "ENHANCED"
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+    govern(server, True)
+    server.reset()
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+
+
+@pytest.mark.parametrize("scope", [{"account": "111111111111"}, {"region": "eu-west-1"}])
+def test_a_policy_of_the_organization_is_for_one_registry(server, ecr, scope):
+    answer = govern(server, True, **scope)
+    assert answer == {"account": "000000000000", "region": "us-east-1", "ecr_scanning": True, **scope}
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+    there = connect(server.url, answer["account"], answer["region"])
+    assert refusal(there, "put_registry_scanning_configuration", scanType="BASIC") == BLOCKED
 
 
 def test_only_repositories_that_match_are_scanned(server, ecr, repository):
