@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 # Bytes that a body has to bring in time, so that one byte now and then is not enough.
 LEAST_PROGRESS = 1024
+# Seconds after which a request that does not wait now, but has no time left for it, is looked at again.
+_LOOK_AGAIN = 0.1
+
+T = TypeVar("T")
 
 
 class SlowBodyError(ConnectionError):
@@ -19,38 +24,105 @@ class BodyTooLargeError(Exception):
     """The body has more bytes than are read."""
 
 
-async def chunks(request: web.Request, patience: float) -> AsyncIterator[bytes]:
+async def chunks(request: web.BaseRequest, patience: float) -> AsyncIterator[bytes]:
     """Give a body's bytes as they come.
 
     Raises SlowBodyError where waiting for the next 1024 bytes, or for the end, takes more than ``patience``
     seconds. The time in which the server does not wait does not count.
     """
-    loop = asyncio.get_running_loop()
-    waited, received = 0.0, 0
-    while True:
-        since = loop.time()
+    content = request.content
+    waiting = _Waiting(patience)
+    received = 0
+    try:
+        while True:
+            # As it was received: readany would join, and so copy, what has come in meanwhile.
+            chunk, ends_piece = await waiting.until(content.readchunk())
+            if not chunk:
+                # An empty body says for ever that a piece ends.
+                if ends_piece and not content.at_eof():
+                    continue
+                return
+            received += len(chunk)
+            if received >= LEAST_PROGRESS:
+                waiting.forgive()
+                received = 0
+            yield chunk
+    finally:
+        waiting.end()
+
+
+class _Waiting:
+    """Counts the seconds that a client makes its request wait, and ends that after some.
+
+    By one timer for all the body, since one for each chunk would take longer than reading the chunk does.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._patience = self._left = patience
+        self._since = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._is_over = False
+        self._timer = self._loop.call_later(patience, self._look)
+
+    async def until(self, arrival: Awaitable[T]) -> T:
+        """Wait for something. Raises SlowBodyError."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancellations = task.cancelling()
+        self._since, self._task = self._loop.time(), task
         try:
-            async with asyncio.timeout(patience - waited):
-                # As it was received: readany would join, and so copy, what has come in meanwhile.
-                chunk, ends_piece = await request.content.readchunk()
-        except TimeoutError:
-            raise SlowBodyError(f"less than {LEAST_PROGRESS} bytes of the body in {patience} s") from None
-        if not chunk:
-            # An empty body says for ever that a piece ends.
-            if ends_piece and not request.content.at_eof():
-                continue
-            return
-        waited, received = waited + loop.time() - since, received + len(chunk)
-        if received >= LEAST_PROGRESS:
-            waited, received = 0.0, 0
-        yield chunk
+            return await arrival
+        except asyncio.CancelledError:
+            if self._is_over and task.uncancel() <= cancellations:
+                raise SlowBodyError(
+                    f"less than {LEAST_PROGRESS} bytes of the body in {self._patience} s"
+                ) from None
+            raise
+        finally:
+            self._left -= self._loop.time() - self._since
+            self._task = None
+
+    def forgive(self) -> None:
+        """Begin to count anew."""
+        self._left = self._patience
+
+    def end(self) -> None:
+        """Count no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._left
+        if self._task is not None:
+            left -= self._loop.time() - self._since
+            if left <= 0:
+                self._is_over = True
+                self._task.cancel()
+                return
+        self._timer = self._loop.call_later(max(left, _LOOK_AGAIN), self._look)
 
 
-async def read(request: web.Request, patience: float, limit: int) -> bytes:
+async def read(request: web.BaseRequest, patience: float, limit: int) -> bytes:
     """Return a body of at most ``limit`` bytes. Raises SlowBodyError and BodyTooLargeError."""
+    if request.content.is_eof():
+        # All of it came with the head.
+        whole = request.content.read_nowait()
+        if len(whole) > limit:
+            raise BodyTooLargeError
+        return whole
     content = bytearray()
     async for chunk in chunks(request, patience):
         content += chunk
         if len(content) > limit:
             raise BodyTooLargeError
     return bytes(content)
+
+
+async def invite(request: web.BaseRequest) -> None:
+    """Tell a client to send the body that it keeps until it is told so. Raises HTTPExpectationFailed."""
+    if request.version < HttpVersion11:
+        return
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # It is no part of the answer.
+    request.writer.output_size = 0

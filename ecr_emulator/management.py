@@ -13,9 +13,10 @@ from aiohttp import web
 
 from ecr_emulator import __version__, bodies
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
-from ecr_emulator.core import clock, garbage, shared, signatures
+from ecr_emulator.core import clock, garbage, scanning, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.events.trail import Filter as AuditFilter
 from ecr_emulator.metadata.events import EventFilter
@@ -27,19 +28,19 @@ _MAX_REQUEST_SIZE = 1 << 20
 # Records or events in an answer that does not say how many it is to have.
 _DEFAULT_LIMIT = 100
 
-Handler = Callable[[Emulator, web.Request], Awaitable[web.Response]]
+Handler = Callable[[Emulator, web.BaseRequest], Awaitable[web.Response]]
 
 
 class _BadRequestError(Exception):
     """The request's body is not what the path takes."""
 
 
-async def health(_emulator: Emulator, _request: web.Request) -> web.Response:
+async def health(_emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell that the process is alive."""
     return web.json_response({"status": "ok", "version": __version__})
 
 
-async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
+async def ready(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell that both stores answer."""
     try:
         await emulator.metadata.read(lambda tx: tx.server_values.get("ready"))
@@ -49,22 +50,18 @@ async def ready(emulator: Emulator, _request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", "version": __version__})
 
 
-async def reset(emulator: Emulator, request: web.Request) -> web.Response:
+async def reset(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Remove everything, or what an account or a region has.
 
     Without ``account`` and ``region`` in the body the clock goes back to real time too, and no
     token that was handed out before is valid any more.
     """
-    body = await _read_object(emulator, request, {"account", "region"})
-    account, region = body.get("account"), body.get("region")
-    if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
-        raise _BadRequestError("account must be 12 digits")
-    if region is not None and not isinstance(region, str):
-        raise _BadRequestError("region must be a string")
+    account, region = _scope(await _read_object(emulator, request, {"account", "region"}))
     removed = await emulator.metadata.write(_reset, account, region)
     emulator.trail.reset(account, region)
     if account is None and region is None:
         await emulator.flights.cancel()
+        emulator.rates.refill()
         await shared.renew(emulator)
     await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
@@ -74,13 +71,43 @@ def _reset(tx: Transaction, account: str | None, region: str | None) -> int:
     return tx.reset(account, region)
 
 
-async def read_clock(emulator: Emulator, _request: web.Request) -> web.Response:
+def _scope(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the account and the region that a body names, if it does."""
+    account, region = body.get("account"), body.get("region")
+    if account is not None and not (isinstance(account, str) and re.fullmatch(r"\d{12}", account)):
+        raise _BadRequestError("account must be 12 digits")
+    if region is not None and not isinstance(region, str):
+        raise _BadRequestError("region must be a string")
+    return account, region
+
+
+async def set_organization_policy(emulator: Emulator, request: web.BaseRequest) -> web.Response:
+    """Say whether an organization's policy enables Amazon Inspector's scans of a registry, or disables them.
+
+    With ``ecr_scanning`` null there is no policy on them. The registry is the default one where the body
+    names no other ``account`` or ``region``.
+    """
+    body = await _read_object(emulator, request, {"account", "region", "ecr_scanning"})
+    account, region = _scope(body)
+    enabled = body.get("ecr_scanning", "missing")
+    if enabled is not None and not isinstance(enabled, bool):
+        raise _BadRequestError("ecr_scanning must be true, false or null")
+    settings = emulator.settings
+    registry = Registry(account or settings.account_id, region or settings.region)
+    scan_type = None if enabled is None else scanning.ENHANCED if enabled else scanning.BASIC
+    await emulator.metadata.write(scanning.impose, registry, scan_type, emulator.clock.now())
+    return web.json_response(
+        {"account": registry.account, "region": registry.region, "ecr_scanning": enabled}
+    )
+
+
+async def read_clock(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell the server's time."""
     now = emulator.clock.now()
     return web.json_response({"now": format_time(now), "epoch": now})
 
 
-async def set_clock(emulator: Emulator, request: web.Request) -> web.Response:
+async def set_clock(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Set the clock: to ``now`` (ISO 8601 or epoch seconds), ``advance`` seconds on, or ``reset``."""
     body = await _read_object(emulator, request, {"now", "advance", "reset"})
     if len(body) != 1:
@@ -126,7 +153,7 @@ def _check_moment(moment: float) -> None:
         raise _BadRequestError("the time must be within the years 1 to 9999") from None
 
 
-async def _read_object(emulator: Emulator, request: web.Request, members: set[str]) -> dict[str, Any]:
+async def _read_object(emulator: Emulator, request: web.BaseRequest, members: set[str]) -> dict[str, Any]:
     try:
         content = await bodies.read(request, emulator.settings.body_timeout, _MAX_REQUEST_SIZE)
         body = json.loads(content or b"{}")
@@ -137,13 +164,13 @@ async def _read_object(emulator: Emulator, request: web.Request, members: set[st
     return body
 
 
-async def signing_certificates(emulator: Emulator, _request: web.Request) -> web.Response:
+async def signing_certificates(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Give the root of the certificates of managed signing, in PEM, to be put into a trust store."""
     certificate = await signatures.trusted_certificate(emulator)
     return web.Response(text=certificate, content_type="application/x-pem-file")
 
 
-async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
+async def tls_ca(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Give the certificate of the server's own CA, in PEM, to be put into a trust store."""
     if emulator.ca_file is None:
         return web.json_response({"error": "the server has no CA of its own"}, status=404)
@@ -151,7 +178,7 @@ async def tls_ca(emulator: Emulator, _request: web.Request) -> web.Response:
     return web.Response(body=certificate, content_type="application/x-pem-file")
 
 
-async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Response:
+async def find_garbage(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
     """Tell what the next garbage collection would remove."""
     found = await garbage.find(emulator)
     return web.json_response(
@@ -159,7 +186,7 @@ async def find_garbage(emulator: Emulator, _request: web.Request) -> web.Respons
     )
 
 
-async def list_audit(emulator: Emulator, request: web.Request) -> web.Response:
+async def list_audit(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Tell what was called lately, as records of CloudTrail."""
     query = _query(request, {"eventName", "account", "region", "principal", "since", "limit"})
     wanted = AuditFilter(
@@ -172,7 +199,7 @@ async def list_audit(emulator: Emulator, request: web.Request) -> web.Response:
     return web.json_response({"Records": emulator.trail.find(wanted, _limit(query))})
 
 
-async def list_events(emulator: Emulator, request: web.Request) -> web.Response:
+async def list_events(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Tell of which image actions there were events lately, whether or not there are sinks."""
     query = _query(request, {"detail-type", "account", "region", "repository", "since", "limit"})
     wanted = EventFilter(
@@ -189,7 +216,7 @@ def _newest_events(tx: Transaction, wanted: EventFilter, limit: int) -> list[dic
     return tx.events.newest(wanted, limit)
 
 
-def _query(request: web.Request, names: set[str]) -> Mapping[str, str]:
+def _query(request: web.BaseRequest, names: set[str]) -> Mapping[str, str]:
     if not request.query.keys() <= names:
         raise _BadRequestError(f"the query may have {', '.join(sorted(names))}")
     return request.query
@@ -224,6 +251,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "garbage": {"GET": find_garbage},
     "audit": {"GET": list_audit},
     "events": {"GET": list_events},
+    "organization-policy": {"POST": set_organization_policy},
     "signing/certificates": {"GET": signing_certificates},
     "tls/ca.pem": {"GET": tls_ca},
 }
@@ -232,7 +260,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
 _RUN_PREFIX = f"{PATH_PREFIX}run/"
 
 
-async def run(worker: Worker, request: web.Request) -> web.Response:
+async def run(worker: Worker, request: web.BaseRequest) -> web.Response:
     """Let an engine do its work now, and answer when it is done."""
     name = request.path.removeprefix(_RUN_PREFIX)
     if request.method != "POST":
@@ -243,7 +271,9 @@ async def run(worker: Worker, request: web.Request) -> web.Response:
         return web.json_response({"error": "no such engine"}, status=404)
 
 
-async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
+async def handle(
+    emulator: Emulator, worker: Worker, metrics: Metrics, request: web.BaseRequest
+) -> web.Response:
     """Answer a request to ``/_emulator/…``."""
     try:
         return await _answer(emulator, worker, metrics, request)
@@ -253,11 +283,13 @@ async def handle(emulator: Emulator, worker: Worker, metrics: Metrics, request: 
         return web.json_response({"error": f"the blob store fails: {error}"}, status=503)
 
 
-async def _answer(emulator: Emulator, worker: Worker, metrics: Metrics, request: web.Request) -> web.Response:
+async def _answer(
+    emulator: Emulator, worker: Worker, metrics: Metrics, request: web.BaseRequest
+) -> web.Response:
     if request.path.startswith(_RUN_PREFIX):
         return await run(worker, request)
 
-    async def expose_metrics(emulator: Emulator, _request: web.Request) -> web.Response:
+    async def expose_metrics(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
         return web.Response(body=await metrics.expose(emulator), headers={"Content-Type": CONTENT_TYPE})
 
     handlers = (_HANDLERS | {"metrics": {"GET": expose_metrics}}).get(request.path.removeprefix(PATH_PREFIX))

@@ -90,6 +90,15 @@ class Settings:
             values=int,
         ),
     )
+    rates: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_metadata(
+            dict,
+            "most requests a second to operations, past which they are throttled: a table of operations and "
+            "numbers, on the command line OPERATION=NUMBER,OPERATION=NUMBER",
+            values=int,
+        ),
+    )
     garbage_grace: int = _setting(
         86400,
         "seconds for which uploads and layers that nobody has used are left alone by garbage collection",
@@ -161,15 +170,20 @@ class Settings:
             raise SettingsError("tls_certificate and tls_key need each other")
         if self.tls_certificate and self.tls == "off":
             raise SettingsError("tls_certificate needs tls to be on")
-        _check_entries(self.quotas, self.upstreams, self.event_sinks)
+        _check_numbers("quotas", self.quotas)
+        _check_numbers("rates", self.rates)
+        _check_entries(self.upstreams, self.event_sinks)
 
 
-def _check_entries(
-    quotas: Mapping[str, Any], upstreams: Mapping[str, Any], event_sinks: Sequence[Any]
-) -> None:
-    for name, limit in quotas.items():
-        if type(limit) is not int or limit < 1:
-            raise SettingsError(f"quotas must have a whole number of at least 1 for {name}, not {limit!r}")
+def _check_numbers(setting: str, table: Mapping[str, Any]) -> None:
+    for name, number in table.items():
+        if type(number) is not int or number < 1:
+            raise SettingsError(
+                f"{setting} must have a whole number of at least 1 for {name}, not {number!r}"
+            )
+
+
+def _check_entries(upstreams: Mapping[str, Any], event_sinks: Sequence[Any]) -> None:
     for host, url in upstreams.items():
         if not (isinstance(url, str) and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url)):
             raise SettingsError(f"upstreams must have an http or https URL for {host}, not {url!r}")

@@ -37,6 +37,7 @@ COMMON_ERRORS = {
     "MissingAuthenticationTokenException": "Answered when a request carries no credentials.",
     "NotImplementedException": "Answered for an operation of ECR that the emulator does not have.",
     "SerializationException": "Answered when the body is not JSON or a value has the wrong JSON type.",
+    "ThrottlingException": "Answered when an operation is called more often than its rate allows.",
     "UnrecognizedClientException": "Answered where nobody has the access key or the session token.",
     "UnknownOperationException": "Answered when the target names no operation.",
 }

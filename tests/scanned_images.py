@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 ADVISORIES = Path(__file__).parent / "data" / "osv"
+RPM = Path(__file__).parent / "data" / "rpm"
 
 DEBIAN_RELEASE = b'PRETTY_NAME="Debian GNU/Linux 12"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n'
 ALPINE_RELEASE = b'NAME="Alpine Linux"\nID=alpine\nVERSION_ID=3.18.4\n'

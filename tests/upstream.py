@@ -107,6 +107,11 @@ class StubUpstream:
         }
         return self.add_manifest(name, tag, OCI_INDEX, json.dumps(content).encode())
 
+    def tag_referrers(self, name: str, subject: str, *digests: str) -> None:
+        """List artifacts under the tag that clients use where a registry has no referrers API."""
+        algorithm, _, encoded = subject.partition(":")
+        self.add_index(name, f"{algorithm}-{encoded[:64]}", *digests)
+
     def add_manifest(self, name: str, tag: str | None, media_type: str, content: bytes) -> str:
         digest = sha256(content)
         for reference in (digest, *([tag] if tag else [])):

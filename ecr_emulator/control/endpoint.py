@@ -21,6 +21,7 @@ from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
+from ecr_emulator.events.audit import Action
 from ecr_emulator.identity import sigv4
 from ecr_emulator.identity.requests import new_call, unidentified_call
 from ecr_emulator.identity.scope import Caller, caller_of_key, caller_of_signature
@@ -40,7 +41,7 @@ MAX_REQUEST_SIZE = 4 * 1024 * 1024
 MAX_SEPARATORS = 250_000
 
 
-async def handle(emulator: Emulator, request: web.Request) -> web.Response:
+async def handle(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Answer a request to ``/``."""
     target = request.headers.get("X-Amz-Target")
     request_id = request[REQUEST_ID]
@@ -53,9 +54,10 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
             headers={"x-amzn-RequestId": request_id},
         )
     progress = _Progress()
-    answer, failure = None, None
+    failure: errors.EcrError
     try:
         answer = await _perform(emulator, request, target, progress)
+        return _response(200, answer, request_id)
     except errors.EcrError as error:
         failure = error
     except (BlobStoreUnavailableError, MetadataUnavailableError) as error:
@@ -66,10 +68,10 @@ async def handle(emulator: Emulator, request: web.Request) -> web.Response:
     except Exception:
         _logger.exception("operation failed", extra={"request_id": request_id, "target": target})
         failure = errors.ServerException("The service failed")
-    _note(emulator, request, progress, None if answer is None else answer.output, failure)
-    if answer is None:
-        return _error_response(failure or errors.ServerException("The service failed"), request_id)
-    return _response(200, answer.body, request_id)
+    if progress.operation is not None:
+        progress.call = progress.call or unidentified_call(emulator, request)
+        _note(emulator, progress, progress.operation, progress.call, None, failure)
+    return _error_response(failure, request_id)
 
 
 class _Progress(Struct):
@@ -81,15 +83,15 @@ class _Progress(Struct):
     accesses: list[Access] = field(default_factory=list)
 
 
-class _Answer(Struct, frozen=True):
-    """What an operation came to: its encoded output, and that as JSON."""
+class _Remembered(Struct, frozen=True):
+    """An answer that may be given again: the output as JSON, and what the audit trail was told."""
 
-    output: dict[str, Any]
     body: bytes
+    action: Action
 
 
-async def _perform(emulator: Emulator, request: web.Request, target: str, progress: _Progress) -> _Answer:
-    """Perform the operation that a request asks for."""
+async def _perform(emulator: Emulator, request: web.BaseRequest, target: str, progress: _Progress) -> bytes:
+    """Perform the operation that a request asks for, and return its output as JSON."""
     progress.operation = operation = _operation(target)
     request[OPERATION] = operation.name
     perform = _function(operation)
@@ -97,41 +99,44 @@ async def _perform(emulator: Emulator, request: web.Request, target: str, progre
     body = await _read(emulator, request, MAX_LARGE_REQUEST_SIZE if large else MAX_REQUEST_SIZE)
     caller = await _caller(emulator, request, body)
     progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
+    emulator.rates.spend(caller.registry, (operation.name,), call.now)
+    memo, version = emulator.memo, None
+    # All that policies' conditions and the output can depend on.
+    key = (operation.name, caller.arn, caller.registry, call.origin, call.source_ip, call.user_agent, body)
+    if operations.is_lasting(perform):
+        version = memo.version()
+        remembered: _Remembered | None = memo.recall(version, key)
+        if remembered is not None:
+            emulator.trail.add(remembered.action.again(call.now, call.request_id))
+            return remembered.body
     progress.given = given = model.decode_input(operation, _parse(body))
     if "registryId" in given:
         registry = Registry(given["registryId"], caller.registry.region)
         progress.call = call = replace(call, registry=registry)
     progress.accesses = accesses = accesses_of(operation, call, given)
-    memo, version = emulator.memo, None
-    key = (operation.name, call.caller_arn, call.registry, call.origin, body)
-    if operations.is_lasting(perform):
-        version = memo.version()
-        remembered: _Answer | None = memo.recall(version, key)
-        if remembered is not None:
-            return remembered
     async with Guard(emulator.metadata, call, accesses) as guard:
         output = await perform(replace(emulator, metadata=guard), call, given)
     encoded = model.encode_output(operation, output)
-    answer = _Answer(encoded, _dump(encoded))
+    answer = _dump(encoded)
+    action = _note(emulator, progress, operation, call, encoded, None)
     if guard.is_lasting:
-        memo.keep(version, key, answer, len(body) + len(answer.body))
+        memo.keep(version, key, _Remembered(answer, action), len(body) + len(answer))
     return answer
 
 
 def _note(
     emulator: Emulator,
-    request: web.Request,
     progress: _Progress,
+    operation: model.Operation,
+    call: Call,
     output: dict[str, Any] | None,
     failure: errors.EcrError | None,
-) -> None:
+) -> Action:
     """Tell the audit trail of a request that names an operation."""
-    if progress.operation is None:
-        return
-    audit.note(
+    return audit.note(
         emulator,
-        progress.call or unidentified_call(emulator, request),
-        progress.operation.name,
+        call,
+        operation.name,
         [each.resource for each in progress.accesses if each.repository not in (None, EVERY_REPOSITORY)],
         progress.given,
         output,
@@ -139,7 +144,7 @@ def _note(
     )
 
 
-async def _caller(emulator: Emulator, request: web.Request, body: bytes) -> Caller:
+async def _caller(emulator: Emulator, request: web.BaseRequest, body: bytes) -> Caller:
     """Return who signed a request; whether they did is asked only where the setting says so."""
     settings, access_keys = emulator.settings, emulator.principals.access_keys
     if settings.auth != "strict":
@@ -167,7 +172,7 @@ def _function(operation: model.Operation) -> operations.Perform:
     return perform
 
 
-async def _read(emulator: Emulator, request: web.Request, limit: int) -> bytes:
+async def _read(emulator: Emulator, request: web.BaseRequest, limit: int) -> bytes:
     try:
         return await bodies.read(request, emulator.settings.body_timeout, limit)
     except bodies.BodyTooLargeError:

@@ -25,29 +25,29 @@ def note(
     request: Mapping[str, Any],
     response: Mapping[str, Any] | None = None,
     error: tuple[str, str] | None = None,
-) -> None:
+) -> Action:
     """Tell of a call that was answered, or refused with an error (code and message).
 
-    ``resources`` are the ARNs of the repositories that it is about.
+    ``resources`` are the ARNs of the repositories that it is about. Returns what the trail was told.
     """
     if response is not None and audit.is_read_only(operation):
         response = None
-    emulator.trail.add(
-        Action(
-            operation=operation,
-            account=call.registry.account,
-            region=call.registry.region,
-            caller_arn=call.caller_arn,
-            time=call.now,
-            request_id=call.request_id,
-            source_ip=call.source_ip,
-            user_agent=call.user_agent,
-            resources=tuple(dict.fromkeys(resources)),
-            request=audit.presentable(request),
-            response=None if response is None else audit.presentable(response),
-            error=error,
-        )
+    action = Action(
+        operation=operation,
+        account=call.registry.account,
+        region=call.registry.region,
+        caller_arn=call.caller_arn,
+        time=call.now,
+        request_id=call.request_id,
+        source_ip=call.source_ip,
+        user_agent=call.user_agent,
+        resources=tuple(dict.fromkeys(resources)),
+        request=audit.presentable(request),
+        response=None if response is None else audit.presentable(response),
+        error=error,
     )
+    emulator.trail.add(action)
+    return action
 
 
 def error_of(error: EcrError) -> tuple[str, str]:

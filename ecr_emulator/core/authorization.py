@@ -19,6 +19,7 @@ from ecr_emulator.core import errors, iam, registry_policy
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.clock import format_time
 from ecr_emulator.core.iam import Decision, PolicyKind, Statement
+from ecr_emulator.core.identities import Identity
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.store import MetadataStore, Transaction
 
@@ -67,20 +68,57 @@ def decide(tx: Transaction, call: Call, access: Access, *, repository_policy: st
                 repository_policy = repository.text
     if identity is None and registry_text is None and repository_policy is None:
         return _ALLOWED
+    policies = _policies(identity, repository_policy, registry_text)
+    keys: dict[str, str | tuple[str, ...]] = {}
+    if policies.ask_keys:
+        keys = _keys(call, access, tx.repositories.tags(repository.id) if repository else {})
+    if policies.ask_time:
+        keys |= {"aws:CurrentTime": format_time(call.now), "aws:EpochTime": str(int(call.now))}
+    return _decide(policies, call.caller_arn, access.action, access.resource, registry.account, *keys.items())
+
+
+class _Policies(Struct, frozen=True, eq=False):
+    """The statements of all policies that bear on a request; equal to themselves alone."""
+
+    statements: tuple[Statement, ...]
+    allow_unknown: bool
+    """Whether what no statement is about is allowed."""
+
+    ask_keys: bool
+    ask_time: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _policies(identity: Identity | None, repository_text: str | None, registry_text: str | None) -> _Policies:
     statements = (
         *(identity.statements if identity else ()),
-        *_statements("repository", repository_policy),
+        *_statements("repository", repository_text),
         *_statements("registry", registry_text),
     )
-    keys: Mapping[str, str | tuple[str, ...]] = {}
-    asks_keys = any(statement.asks_keys for statement in statements)
-    if asks_keys:
-        keys = _keys(call, access, tx.repositories.tags(repository.id) if repository else {})
-    request = iam.Request(call.caller_arn, access.action, access.resource, access.registry.account, keys)
-    decision = iam.evaluate(request, statements)
-    if identity is None and decision.statement is None:
+    return _Policies(
+        statements,
+        allow_unknown=identity is None,
+        ask_keys=any(statement.asks_keys for statement in statements),
+        ask_time=any(statement.asks_time for statement in statements),
+    )
+
+
+# A push asks for the same some hundred times.
+@functools.lru_cache(maxsize=1024)
+def _decide(
+    policies: _Policies,
+    principal: str,
+    action: str,
+    resource: str,
+    account: str,
+    *keys: tuple[str, str | tuple[str, ...]],
+) -> Decision:
+    decision = iam.evaluate(
+        iam.Request(principal, action, resource, account, dict(keys)), policies.statements
+    )
+    if policies.allow_unknown and decision.statement is None:
         decision = _ALLOWED
-    return replace(decision, asked_keys=True) if asks_keys else decision
+    return replace(decision, asked_time=True) if policies.ask_time else decision
 
 
 def authorize(tx: Transaction, call: Call, access: Access) -> Decision:
@@ -99,27 +137,18 @@ def may(tx: Transaction, call: Call, action: str, repository: str) -> bool:
     return decide(tx, call, Access(action, call.registry, repository)).allowed
 
 
-@functools.lru_cache(maxsize=256)
 def _statements(kind: PolicyKind, text: str | None) -> tuple[Statement, ...]:
     return () if text is None else tuple(iam.parse(kind, text))
 
 
 def _keys(call: Call, access: Access, resource_tags: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
-    """Return the condition keys of a request."""
-    session, user = _SESSION.fullmatch(call.caller_arn), _USER.fullmatch(call.caller_arn)
-    principal_arn = call.caller_arn
-    if session is not None:
-        principal_arn = f"{session['head']}:iam::{session['account']}:role/{session['role']}"
+    """Return the condition keys of a request, but for those of its time."""
     found = {
-        "aws:PrincipalArn": principal_arn,
-        "aws:PrincipalAccount": iam.account_of(call.caller_arn),
+        **_keys_of_caller(call.caller_arn),
         "aws:PrincipalOrgID": call.identity and call.identity.organization,
-        "aws:username": user and user["name"],
         "aws:SourceIp": call.source_ip,
         "aws:UserAgent": call.user_agent,
         "aws:SecureTransport": str(call.secure).lower(),
-        "aws:CurrentTime": format_time(call.now),
-        "aws:EpochTime": str(int(call.now)),
     }
     keys: dict[str, str | tuple[str, ...]] = {name: value for name, value in found.items() if value}
     if access.tag_keys:
@@ -128,6 +157,19 @@ def _keys(call: Call, access: Access, resource_tags: Mapping[str, str]) -> dict[
     for key, value in resource_tags.items():
         keys[f"aws:ResourceTag/{key}"] = keys[f"ecr:ResourceTag/{key}"] = value
     return keys
+
+
+@functools.lru_cache(maxsize=256)
+def _keys_of_caller(arn: str) -> Mapping[str, str | None]:
+    session, user = _SESSION.fullmatch(arn), _USER.fullmatch(arn)
+    principal_arn = arn
+    if session is not None:
+        principal_arn = f"{session['head']}:iam::{session['account']}:role/{session['role']}"
+    return {
+        "aws:PrincipalArn": principal_arn,
+        "aws:PrincipalAccount": iam.account_of(arn),
+        "aws:username": user and user["name"],
+    }
 
 
 class Guard:
@@ -143,7 +185,7 @@ class Guard:
         self._accesses = tuple(accesses)
         self._is_settled = False
         self.is_lasting = False
-        """Whether the same caller would be let pass again, while nothing is written."""
+        """Whether the same request would be let pass again, while nothing is written."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,10 +193,6 @@ class Guard:
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if not self._is_settled and (error is None or isinstance(error, Exception)):
             await self.read(lambda _tx: None)
-
-    def waive(self) -> None:
-        """Decide nothing: the caller was let pass before, and nothing was written since (``Memo``)."""
-        self._is_settled = True
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -173,6 +211,12 @@ class Guard:
     ) -> T:
         """Run a function that may write. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.write(self._checked(function), *args, **kwargs)
+
+    async def write_lazily(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that may write what a crash of the machine may lose. Raises what ``write`` does."""
+        return await self._metadata.write_lazily(self._checked(function), *args, **kwargs)
 
     def version(self) -> int | None:
         """Return a number that is another one after each commit."""
@@ -193,7 +237,7 @@ class Guard:
 
         def run(tx: Transaction, /, *args: P.args, **kwargs: P.kwargs) -> T:
             decisions = [authorize(tx, self._call, access) for access in self._accesses]
-            self.is_lasting = not any(decision.asked_keys for decision in decisions)
+            self.is_lasting = not any(decision.asked_time for decision in decisions)
             self._is_settled = True
             return function(tx, *args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable
 
@@ -49,6 +50,9 @@ class Call(Struct, frozen=True):
 
     quotas: Quotas = field(default_factory=quotas.defaults)
     """How much there can be of something, by name."""
+
+    expires_at: float = math.inf
+    """When the caller has to log in again, in seconds since 1970."""
 
     encryption: Encryption = NO_ENCRYPTION
     """What layers are encrypted with."""

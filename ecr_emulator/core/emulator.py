@@ -14,6 +14,7 @@ from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
 from ecr_emulator.core.memo import Memo
 from ecr_emulator.core.quotas import Quotas, UnknownQuotaError, changed
+from ecr_emulator.core.rates import Rates
 from ecr_emulator.core.seals import Seals
 from ecr_emulator.core.secrets import Secrets
 from ecr_emulator.core.upstream import Upstreams
@@ -72,6 +73,8 @@ class Emulator(Stores):
     scanner: Scanner
     quotas: Quotas
     """How much there can be of something in a registry, by name."""
+    rates: Rates
+    """How often operations may be called."""
     memo: Memo
     """Answers that still are right."""
     ca_file: Path | None = None

@@ -210,6 +210,10 @@ class TemplateNotFoundException(EcrError):
     """Declared by DeleteRepositoryCreationTemplate and UpdateRepositoryCreationTemplate."""
 
 
+class ThrottlingException(EcrError):
+    """Answered when an operation is called more often than its rate allows."""
+
+
 class TooManyTagsException(EcrError):
     """Declared by CreateRepository and TagResource and UntagResource."""
 

@@ -8,6 +8,7 @@ policies of the same language; the keys of conditions are a plain mapping that t
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ _ACCOUNT_OF_ARN = re.compile(r"arn:[^:]+:(?:iam|sts)::(?P<account>[0-9]{12}):(?P
 _WITH_VARIABLES = "2012-10-17"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _ARN_SEGMENTS = 6
+_TIME_KEYS = ("aws:currenttime", "aws:epochtime")
 
 
 class Request(Struct, frozen=True):
@@ -57,6 +59,11 @@ class Statement(Struct, frozen=True):
     index: int
     elements: Mapping[str, Any]
     has_variables: bool
+    asks_keys: bool
+    """Whether it depends on the condition keys of a request."""
+
+    asks_time: bool
+    """Whether it depends on the time of a request."""
 
     @property
     def sid(self) -> str | None:
@@ -67,14 +74,6 @@ class Statement(Struct, frozen=True):
     def effect(self) -> str:
         """Allow or Deny."""
         return str(self.elements["Effect"])
-
-    @property
-    def asks_keys(self) -> bool:
-        """Whether it depends on the condition keys of a request."""
-        if "Condition" in self.elements:
-            return True
-        named = _listed(self.elements.get("Resource", self.elements.get("NotResource", ())))
-        return self.has_variables and any("${" in pattern for pattern in named)
 
 
 class Decision(Struct, frozen=True):
@@ -88,8 +87,8 @@ class Decision(Struct, frozen=True):
     allowed: bool
     statement: Statement | None
     reason: str = ""
-    asked_keys: bool = False
-    """Whether it depends on the condition keys of the request, and so on more than who does what to what."""
+    asked_time: bool = False
+    """Whether it can be another one for the same request at another time."""
 
 
 def parse(kind: PolicyKind, text: str) -> list[Statement]:
@@ -97,9 +96,24 @@ def parse(kind: PolicyKind, text: str) -> list[Statement]:
     document = read_document(text)
     has_variables = document.get("Version") == _WITH_VARIABLES
     return [
-        Statement(kind, index, elements, has_variables)
+        Statement(
+            kind, index, elements, has_variables, _asks_keys(elements, has_variables), _asks_time(elements)
+        )
         for index, elements in enumerate(_listed(document.get("Statement", [])))
     ]
+
+
+def _asks_keys(elements: Mapping[str, Any], has_variables: bool) -> bool:
+    if "Condition" in elements:
+        return True
+    named = _listed(elements.get("Resource", elements.get("NotResource", ())))
+    return has_variables and any("${" in pattern for pattern in named)
+
+
+def _asks_time(elements: Mapping[str, Any]) -> bool:
+    """Tell whether a statement names a key of the time, as a condition's or as a variable."""
+    text = json.dumps(elements).lower()
+    return any(key in text for key in _TIME_KEYS)
 
 
 def evaluate(request: Request, statements: Iterable[Statement]) -> Decision:

@@ -9,8 +9,11 @@ from msgspec import Struct, field
 from ecr_emulator.core.iam import Statement
 
 
-class Identity(Struct, frozen=True):
-    """A principal with the statements of its identity policies; ``organization`` is its account's."""
+class Identity(Struct, frozen=True, eq=False):
+    """A principal with the statements of its identity policies; ``organization`` is its account's.
+
+    There is one for each principal, so that it is equal to itself alone.
+    """
 
     arn: str
     statements: tuple[Statement, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -375,14 +376,18 @@ async def note_pulls(emulator: Emulator, call: Call, images: Iterable[Image]) ->
     Not where that was done within the last 24 hours, nor where the caller is excluded from it. A pull
     does not fail where its time can't be recorded, as on a full disk.
     """
-    before = call.now - PULL_TIME_INTERVAL
-    stale = [image.id for image in images if image.last_pulled_at is None or image.last_pulled_at <= before]
+    stale = [image.id for image in images if pull_noted_until(image) <= call.now]
     if not stale:
         return
     try:
-        await emulator.metadata.write(_record_pulls, call, stale)
+        await emulator.metadata.write_lazily(_record_pulls, call, stale)
     except Exception:
         _logger.exception("pull times could not be recorded", extra={"request_id": call.request_id})
+
+
+def pull_noted_until(image: Image) -> float:
+    """Return up to when no pull of an image is recorded again, in seconds since 1970."""
+    return -math.inf if image.last_pulled_at is None else image.last_pulled_at + PULL_TIME_INTERVAL
 
 
 def _record_pulls(tx: Transaction, call: Call, image_ids: Collection[int]) -> None:
@@ -491,7 +496,7 @@ def _described(
     tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
 ) -> list[TaggedImage]:
     names = tx.tags.of_images([image.id for image in images])
-    scans = scanning.of_images(tx, call, repository, images)
+    scans = scanning.shown_with_images(tx, call, repository, images)
     return [TaggedImage(image, names[image.id], scans.get(image.id)) for image in images]
 
 

@@ -64,13 +64,22 @@ async def initiate(emulator: Emulator, call: Call, repository_name: str) -> str:
     Raises RepositoryNotFoundException and KmsException.
     """
     upload_id = str(uuid.uuid4())
-    await emulator.metadata.write(_insert_upload, call, repository_name, upload_id)
+    try:
+        # Its bytes are not on the disk either before it is complete.
+        await emulator.metadata.write_lazily(_insert_upload, call, repository_name, upload_id)
+    except errors.RepositoryNotFoundException:
+        await emulator.metadata.write(_create_for_upload, call, repository_name, upload_id)
     return upload_id
 
 
 def _insert_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
-    repository = templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
+    repository = repositories.find(tx, call, repository_name)
     tx.uploads.insert(upload_id, repository.id, repositories.key_name(call, repository), call.now)
+
+
+def _create_for_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> None:
+    templates.find_or_create(tx, call, repository_name, templates.Case.CREATE_ON_PUSH)
+    _insert_upload(tx, call, repository_name, upload_id)
 
 
 def find_upload(tx: Transaction, call: Call, repository_name: str, upload_id: str) -> Upload:
@@ -124,7 +133,7 @@ async def append(emulator: Emulator, call: Call, repository_name: str, upload_id
     async with _held(emulator, call, repository_name, upload_id) as (held, upload):
         reached = await _receive(call, repository_name, held, upload, part)
         try:
-            if not await emulator.metadata.write(_advance, upload, reached, call.now):
+            if not await emulator.metadata.write_lazily(_advance, upload, reached, call.now):
                 raise _upload_not_found(call, repository_name, upload_id)
         except MetadataUnavailableError as error:
             # Where it was committed the bytes have to stay; where not, the next part takes their place.

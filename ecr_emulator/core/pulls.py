@@ -93,8 +93,8 @@ class Pulled(Struct, frozen=True):
 async def find_image(emulator: Emulator, call: Call, name: str, image_id: ImageId) -> Pulled:
     """Return one image with its manifest, from the repository or through it from its upstream.
 
-    Raises RepositoryNotFound- and ImageNotFoundException, and UpstreamError for an image that is
-    not in the cache and can't be had.
+    Raises RepositoryNotFound- and ImageNotFoundException, and UpstreamError and LimitExceededException for
+    an image that is not in the cache and can't be had, or has no room there.
     """
     found = await emulator.metadata.peek(_look_for, call, name, image_id)
     if isinstance(found, Pulled):
@@ -118,8 +118,8 @@ async def batch_get_images(
 ) -> tuple[list[FoundImage], list[Failure]]:
     """Return images with their manifests and failures, as ``images.batch_get`` and ``find_image`` do.
 
-    Raises RepositoryNotFoundException, and UnableToGetUpstreamImageException where the secret with
-    the credentials for the upstream is of no use.
+    Raises RepositoryNotFoundException, UnableToGetUpstreamImageException where the secret with the
+    credentials for the upstream is of no use, and LimitExceededException where the cache has no room.
     """
     wanted = list(dict.fromkeys(image_ids))
     fetches, answer = await emulator.metadata.peek(_look_for_all, call, name, wanted, accepted_media_types)
@@ -210,18 +210,18 @@ def _is_stale(tx: Transaction, call: Call, image: Image, tag: str) -> bool:
 async def _perform(emulator: Emulator, call: Call, name: str, fetch: _Fetch) -> None:
     """Fetch an image into the cache; one that the upstream does not have is no error here.
 
-    Raises UpstreamError, but not where the cache has an image to fall back on, and
-    RepositoryNotFoundException where no repository could be created.
+    Raises UpstreamError and, past a quota, LimitExceededException, but not where the cache has an image to
+    fall back on, and RepositoryNotFoundException where no repository could be created.
     """
     try:
         await emulator.flights.join(
             (call.registry, name, "manifest", fetch.reference),
             partial(_try_to_fetch_image, emulator, call, name, fetch),
         )
-    except UpstreamError as error:
+    except (UpstreamError, errors.LimitExceededException) as error:
         if fetch.cached is not None:
             _logger.warning("%s:%s is served from the cache: %s", name, fetch.reference, error.message)
-        elif error.fault is not Fault.NOT_FOUND:
+        elif not isinstance(error, UpstreamError) or error.fault is not Fault.NOT_FOUND:
             raise
 
 

@@ -196,8 +196,14 @@ def tag(tx: Transaction, call: Call, arn: str, tags: Mapping[str, str]) -> None:
 
 
 def untag(tx: Transaction, call: Call, arn: str, keys: Sequence[str]) -> None:
-    """Remove tags from a repository. Raises RepositoryNotFoundException."""
-    tx.repositories.delete_tags(find_by_arn(tx, call, arn).id, keys)
+    """Remove tags from a repository.
+
+    Raises RepositoryNotFoundException and, of keys that no tags can have or more than there can be,
+    InvalidTagParameter- and TooManyTagsException.
+    """
+    repository = find_by_arn(tx, call, arn)
+    check_tags(dict.fromkeys(keys, ""))
+    tx.repositories.delete_tags(repository.id, keys)
 
 
 def list_tags(tx: Transaction, call: Call, arn: str) -> dict[str, str]:

@@ -31,6 +31,8 @@ SCAN_ON_PUSH = "SCAN_ON_PUSH"
 CONTINUOUS_SCAN = "CONTINUOUS_SCAN"
 MANUAL = "MANUAL"
 
+EXPIRED = "SCAN_ELIGIBILITY_EXPIRED"
+
 # Seconds in which an image gets one basic scan, on push or by hand (user guide).
 QUOTA_INTERVAL = 24 * 3600.0
 # Seconds after its last push or pull for which an image is scanned continuously: Amazon Inspector's
@@ -40,6 +42,8 @@ ELIGIBILITY = 14 * 24 * 3600.0
 LOOKS_BACK = 30 * 24 * 3600.0
 
 _VALUE = "scanning"
+# The scan type that an organization's policy imposes.
+_IMPOSED = "organization-scan-type"
 # What a scan type's rules can ask for (documentation of RegistryScanningRule). The weightier comes first.
 _FREQUENCIES = {BASIC: (SCAN_ON_PUSH, MANUAL), ENHANCED: (CONTINUOUS_SCAN, SCAN_ON_PUSH)}
 _SCANNABLE = (
@@ -81,6 +85,14 @@ class Configuration(Struct, frozen=True):
         return RepositoryScanning(SCAN_ON_PUSH if own else MANUAL, ())
 
 
+def default_rules(scan_type: str) -> tuple[Rule, ...]:
+    """Return the rules of a configuration that is set without any.
+
+    Enhanced scanning then scans all repositories continuously (user guide, Enhanced scanning).
+    """
+    return (Rule(CONTINUOUS_SCAN, ("*",)),) if scan_type == ENHANCED else ()
+
+
 class RepositoryScanning(Struct, frozen=True):
     """How a repository is scanned, and the filters that made it so."""
 
@@ -104,19 +116,46 @@ def configuration(tx: Transaction, registry: Registry) -> Configuration:
 
 
 def configure(tx: Transaction, call: Call, wanted: Configuration) -> None:
-    """Set the registry's scanning configuration. Raises InvalidParameterException.
+    """Set the registry's scanning configuration.
 
-    Enhanced scanning then looks for the images that it has not scanned yet.
+    Enhanced scanning then looks for the images that it has not scanned yet. Raises InvalidParameterException,
+    and BlockedByOrganizationPolicyException where a policy imposes the other scan type (``impose``).
     """
     _check(wanted)
-    account, region = call.registry.account, call.registry.region
+    imposed = tx.registry_values.get(call.registry.account, call.registry.region, _IMPOSED)
+    if imposed not in (None, wanted.scan_type):
+        raise errors.BlockedByOrganizationPolicyException(
+            "The operation did not succeed because the account is managed by an organization policy."
+        )
+    _put(tx, call.registry, wanted, call.now)
+
+
+def impose(tx: Transaction, registry: Registry, scan_type: str | None, now: float) -> None:
+    """Bring a registry under an organization's policy for Amazon Inspector, or with None from under it.
+
+    Such a policy enables Inspector's scans of ECR in a region or disables them, which takes precedence over
+    what the account wants, and says nothing of the rules (Organizations user guide, Amazon Inspector
+    policies). Where it changes the scan type, the registry gets the rules with which that begins: Inspector
+    scans all repositories continuously.
+    """
+    if scan_type is None:
+        tx.registry_values.delete(registry.account, registry.region, _IMPOSED)
+        return
+    tx.registry_values.put(registry.account, registry.region, _IMPOSED, scan_type)
+    if configuration(tx, registry).scan_type != scan_type:
+        rules = (Rule(CONTINUOUS_SCAN, ("*",)),) if scan_type == ENHANCED else ()
+        _put(tx, registry, Configuration(scan_type, rules), now)
+
+
+def _put(tx: Transaction, registry: Registry, wanted: Configuration, now: float) -> None:
+    account, region = registry.account, registry.region
     value = {
         "scan_type": wanted.scan_type,
         "rules": [[rule.frequency, rule.filters] for rule in wanted.rules],
     }
     tx.registry_values.put(account, region, _VALUE, json.dumps(value))
     if wanted.scan_type == ENHANCED:
-        tx.tasks.add(ENGINE, account, region, {}, call.now)
+        tx.tasks.add(ENGINE, account, region, {}, now)
 
 
 def _check(wanted: Configuration) -> None:
@@ -175,7 +214,8 @@ def scan_again(
 ) -> None:
     """Have an image scanned that is to be scanned without being asked, unless that was done or is to be."""
     last = tx.scans.get(image.id, current.scan_type)
-    if last is None or (current.scan_type == BASIC and not is_within_quota(last, now)):
+    is_over = current.scan_type == BASIC and last is not None and not is_within_quota(last, now)
+    if last is None or last.status == EXPIRED or is_over:
         request(tx, image, current.scan_type, now)
     elif scanning.frequency == CONTINUOUS_SCAN and last.due_at is None and is_eligible(image, now):
         tx.scans.schedule(last, now)
@@ -188,7 +228,16 @@ def is_within_quota(last: Scan, now: float) -> bool:
 
 def request(tx: Transaction, image: Image, scan_type: str, now: float) -> None:
     """Have an image scanned; what an earlier scan found is given up."""
-    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now)
+    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now, now)
+
+
+def pass_over(tx: Transaction, image: Image, now: float) -> None:
+    """Say of an image that was too old when enhanced scanning was turned on that it is not scanned.
+
+    It is once it is pushed again (user guide, Considerations for enhanced scanning).
+    """
+    if tx.scans.get(image.id, ENHANCED) is None:
+        tx.scans.request(image.id, ENHANCED, EXPIRED, now, due_at=None)
 
 
 def is_eligible(image: Image, now: float) -> bool:
@@ -213,12 +262,14 @@ def show(scan: Scan, scanning: RepositoryScanning, image: Image, now: float) -> 
     """Return an image's scan as it stands now: continuous ones stay active until eligibility ends."""
     if image.status == "ARCHIVED":
         return ShownScan(scan, "IMAGE_ARCHIVED", "The image is archived.")
+    is_continuous = scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN
+    has_lapsed = scan.status == "COMPLETE" and is_continuous and not is_eligible(image, now)
+    if scan.status == EXPIRED or has_lapsed:
+        return ShownScan(scan, EXPIRED, "The scan duration has lapsed for the image.")
     if scan.status != "COMPLETE":
         return ShownScan(scan, scan.status, scan.description)
     status, description = "COMPLETE", "The scan was completed successfully."
-    if scan.scan_type == ENHANCED and scanning.frequency == CONTINUOUS_SCAN:
-        if not is_eligible(image, now):
-            return ShownScan(scan, "SCAN_ELIGIBILITY_EXPIRED", "The scan duration has lapsed for the image.")
+    if is_continuous:
         status, description = "ACTIVE", "Continuous scan is selected for image."
     return ShownScan(scan, status, f"{description} {scan.description}".rstrip())
 
@@ -233,3 +284,15 @@ def of_images(
     return {
         image.id: show(scans[image.id], scanning, image, call.now) for image in images if image.id in scans
     }
+
+
+def shown_with_images(
+    tx: Transaction, call: Call, repository: Repository, images: Collection[Image]
+) -> dict[int, ShownScan]:
+    """Return the scans that DescribeImages shows: none of basic scanning.
+
+    Its only version, AWS_NATIVE, leaves them to DescribeImageScanFindings (documentation of DescribeImages).
+    """
+    if configuration(tx, call.registry).scan_type == BASIC:
+        return {}
+    return of_images(tx, call, repository, images)

@@ -313,6 +313,10 @@ def _take_up_page(tx: Transaction, task: Task, name: str, after: int, now: float
         return None
     page = tx.images.page(repository.id, ImageFilter(status="ACTIVE"), after, _PAGE_SIZE)
     for image in page:
-        if scanning.is_scannable(image) and now < image.pushed_at + scanning.LOOKS_BACK:
+        if not scanning.is_scannable(image):
+            continue
+        if now < image.pushed_at + scanning.LOOKS_BACK:
             scanning.scan_again(tx, image, current, applied, now)
+        else:
+            scanning.pass_over(tx, image, now)
     return page[-1].id if page else None

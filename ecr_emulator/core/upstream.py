@@ -84,8 +84,8 @@ class UpstreamRepository(Protocol):
     async def referrers(self, subject: str) -> list[str]:
         """Return the digests of the manifests whose subject is a digest, such as ECR takes.
 
-        They are none where the registry has no referrers API or no such repository. Past MAX_REFERRERS
-        some may be left out.
+        They are none where the registry has no such repository, or neither the referrers API nor a list
+        under the tag that stands in for it. Past MAX_REFERRERS some may be left out.
         """
         ...
 

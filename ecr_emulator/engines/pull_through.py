@@ -8,6 +8,7 @@ import math
 from ecr_emulator.core import pulls
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.errors import EcrError
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.upstream import UpstreamError
 from ecr_emulator.engines import Engine
@@ -58,7 +59,7 @@ async def _perform(emulator: Emulator, task: Task) -> bool:
     call = _call(emulator, Registry(task.account, task.region))
     try:
         await pulls.finish(emulator, call, task)
-    except UpstreamError as error:
+    except (UpstreamError, EcrError) as error:
         _logger.warning("a cached image is not whole yet: %s %s", task.payload, error.message)
     except Exception:
         _logger.exception("a cached image is not whole yet: %s", task.payload)

@@ -135,7 +135,11 @@ class HttpRepository:
             return UpstreamManifest(await _read(response, MAX_SIZE), media_type or None)
 
     async def referrers(self, subject: str) -> list[str]:
-        """Return the digests of the manifests whose subject is a digest, of all pages."""
+        """Return the digests of the manifests whose subject is a digest, of all pages.
+
+        Of a registry without the API those that clients listed under a tag (OCI distribution specification,
+        Unavailable Referrers API).
+        """
         path = f"/v2/{self._name}/referrers/{subject}"
         found: list[str] = []
         page: URL | None = None
@@ -145,14 +149,23 @@ class HttpRepository:
             except UpstreamError as error:
                 if error.fault is not Fault.NOT_FOUND:
                     raise
-                # Without the API (OCI distribution specification, Listing Referrers), or the repository.
-                return found
+                return found if page else await self._tagged_referrers(subject)
             async with response:
                 found += read_referrers(await _read(response, MAX_SIZE))
                 page = self._next_page(response)
             if page is None or len(found) > MAX_REFERRERS:
                 return found
         raise unavailable(f"its list of referrers has more than {_MAX_PAGES} pages")
+
+    async def _tagged_referrers(self, subject: str) -> list[str]:
+        """Return what is listed under the tag for a digest's referrers, nothing where there is none."""
+        try:
+            index = await self.manifest(referrers_tag(subject))
+        except UpstreamError as error:
+            if error.fault is not Fault.NOT_FOUND:
+                raise
+            return []
+        return read_referrers(index.content)
 
     def _next_page(self, response: aiohttp.ClientResponse) -> URL | None:
         """Return where a list goes on, which has to be on the same registry: it is asked with credentials."""
@@ -236,6 +249,15 @@ def read_token(content: bytes) -> tuple[str, float]:
         return f"Bearer {token}", float(answer.get("expires_in") or _TOKEN_LIFETIME)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise unavailable("its token server has not given a token") from error
+
+
+def referrers_tag(subject: str) -> str:
+    """Return the tag under which clients list a digest's referrers where a registry does not.
+
+    OCI distribution specification, Referrers Tag Schema.
+    """
+    algorithm, _, encoded = subject.partition(":")
+    return f"{algorithm}-{encoded[:64]}"
 
 
 def read_referrers(content: bytes) -> list[str]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 Record = dict[str, Any]
 
@@ -47,6 +48,10 @@ class Action(Struct, frozen=True):
     request: Mapping[str, Any]
     response: Mapping[str, Any] | None = None
     error: tuple[str, str] | None = None
+
+    def again(self, time: float, request_id: str) -> Action:
+        """Return the same of another request that was like this one's."""
+        return replace(self, time=time, request_id=request_id)
 
     def record(self) -> Record:
         """Return the record, the same each time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from aiohttp import web
@@ -16,9 +17,16 @@ from ecr_emulator.logs import REQUEST_ID
 
 
 def new_call(
-    emulator: Emulator, request: web.Request, registry: Registry, caller_arn: str | None = None
+    emulator: Emulator,
+    request: web.BaseRequest,
+    registry: Registry,
+    caller_arn: str | None = None,
+    expires_at: float = math.inf,
 ) -> Call:
-    """Return the Call of a request on a registry; the caller is its account's root where unknown."""
+    """Return the Call of a request on a registry; the caller is its account's root where unknown.
+
+    The caller has to log in again when ``expires_at``, in seconds since 1970.
+    """
     caller_arn = caller_arn or registry.root_arn
     host = request.headers.get("Host")
     port = request.transport.get_extra_info("sockname")[1] if request.transport else emulator.settings.port
@@ -36,10 +44,11 @@ def new_call(
         source_ip=request.remote,
         user_agent=request.headers.get("User-Agent"),
         quotas=emulator.quotas,
+        expires_at=expires_at,
         encryption=emulator.encryption,
     )
 
 
-def unidentified_call(emulator: Emulator, request: web.Request) -> Call:
+def unidentified_call(emulator: Emulator, request: web.BaseRequest) -> Call:
     """Return the Call of a request whose caller nobody knows, for the audit trail: its caller is ""."""
     return replace(new_call(emulator, request, default_registry(emulator.settings)), caller_arn="")

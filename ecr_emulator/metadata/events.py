@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import orjson
 from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
@@ -56,7 +57,7 @@ class Events:
             detail_type=event["detail-type"],
             repository=event["detail"]["repository-name"],
             happened_at=happened_at,
-            content=json.dumps(event),
+            content=orjson.dumps(event).decode(),
         )
         self._database.run(
             "INSERT INTO outbox (sink_id, event_id) SELECT id, :event_id FROM event_sinks", event_id=event_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -202,20 +203,20 @@ class Images:
         self, image_id: int, repository_id: int, kind: ReferenceKind, media_types: Mapping[str, str]
     ) -> None:
         """Note what an image's manifest names: media types by digest."""
-        self._database.run_many(
-            "INSERT INTO image_references (image_id, repository_id, kind, digest, media_type)"
-            " VALUES (:image_id, :repository_id, :kind, :digest, :media_type)",
-            [
-                {
-                    "image_id": image_id,
-                    "repository_id": repository_id,
-                    "kind": kind,
-                    "digest": digest,
-                    "media_type": media_type,
-                }
-                for digest, media_type in media_types.items()
-            ],
-        )
+        by_type: defaultdict[str, list[str]] = defaultdict(list)
+        for digest, media_type in media_types.items():
+            by_type[media_type].append(digest)
+        # No row by row: each would let go of the interpreter's lock.
+        for media_type, digests in by_type.items():
+            self._database.run(
+                "INSERT INTO image_references (image_id, repository_id, kind, digest, media_type)"
+                " SELECT :image_id, :repository_id, :kind, value, :media_type FROM json_each(:digests)",
+                image_id=image_id,
+                repository_id=repository_id,
+                kind=kind,
+                media_type=media_type,
+                digests=json.dumps(digests),
+            )
 
     def layer_media_types(self, repository_id: int, digests: Collection[str]) -> dict[str, str]:
         """Return the media types that the repository's images give to layers, by digest."""

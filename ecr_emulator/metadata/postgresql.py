@@ -363,6 +363,12 @@ class PostgresMetadata:
             )
         )
 
+    async def write_lazily(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function as ``write`` does: the database can crash where the server does not."""
+        return await self.write(function, *args, **kwargs)
+
     def version(self) -> int | None:
         """Return None: the database is far."""
         return None

@@ -65,8 +65,10 @@ class Scans:
         )
         return {row["image_id"]: _scan(row) for row in rows}
 
-    def request(self, image_id: int, scan_type: str, status: str, requested_at: float) -> None:
-        """Leave a scan to be performed, which takes the place of the last one."""
+    def request(
+        self, image_id: int, scan_type: str, status: str, requested_at: float, due_at: float | None
+    ) -> None:
+        """Leave a scan to be performed, if it is due ever, which takes the place of the last one."""
         self._database.run(
             "DELETE FROM scans WHERE image_id = :image_id AND scan_type = :scan_type",
             image_id=image_id,
@@ -75,11 +77,12 @@ class Scans:
         self._database.run(
             "INSERT INTO scans"
             " (image_id, scan_type, status, description, requested_at, due_at, severity_counts)"
-            " VALUES (:image_id, :scan_type, :status, '', :requested_at, :requested_at, '{}')",
+            " VALUES (:image_id, :scan_type, :status, '', :requested_at, :due_at, '{}')",
             image_id=image_id,
             scan_type=scan_type,
             status=status,
             requested_at=requested_at,
+            due_at=due_at,
         )
 
     def next_due(self, now: float) -> Scan | None:

@@ -31,6 +31,8 @@ class _Job(Struct, frozen=True):
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     function: Callable[[Transaction], Any]
+    is_durable: bool
+    """Whether it has to be on the disk before it is acknowledged."""
 
 
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
@@ -193,9 +195,18 @@ class SqliteMetadata:
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
+        return await self._enqueue(lambda tx: function(tx, *args, **kwargs), is_durable=True)
+
+    async def write_lazily(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that may write. Once this returns, what it wrote survives a crash of the server."""
+        return await self._enqueue(lambda tx: function(tx, *args, **kwargs), is_durable=False)
+
+    async def _enqueue(self, function: Callable[[Transaction], T], *, is_durable: bool) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(loop, future, lambda tx: function(tx, *args, **kwargs)))
+        self._jobs.put(_Job(loop, future, function, is_durable))
         return await future
 
     def version(self) -> int | None:
@@ -236,14 +247,21 @@ class SqliteMetadata:
 
     def _write_forever(self, connection: sqlite3.Connection) -> None:
         transaction = Transaction(SqliteDatabase(connection))
-        stopping = False
+        stopping, syncs = False, self._durable
         while not stopping:
             jobs = [self._jobs.get()]
             while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            batch = [job for job in jobs if job is not None and not job.future.cancelled()]
-            if batch:
+            wanted = [job for job in jobs if job is not None and not job.future.cancelled()]
+            # What need not wait for the disk comes first.
+            for is_durable in (False, True):
+                batch = [job for job in wanted if job.is_durable == is_durable]
+                if not batch:
+                    continue
+                if self._durable and syncs != is_durable:
+                    syncs = is_durable
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if syncs else 'NORMAL'}")
                 _write_batch(connection, transaction, batch)
         connection.close()
 

@@ -150,6 +150,16 @@ class MetadataStore(Protocol):
         """
         ...
 
+    async def write_lazily(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function as ``write`` does, which does not wait for the disk.
+
+        Once this returns, what it wrote survives a crash of the server. One of the machine may lose it, with
+        all that was written after it up to there; what ``write`` wrote later takes it along.
+        """
+        ...
+
     def version(self) -> int | None:
         """Return a number that is another one after each commit, of any process; at once, or else None."""
         ...

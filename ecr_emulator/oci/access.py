@@ -28,7 +28,7 @@ _ACTIONS = {
 }
 
 
-def actions_of(noun: str, request: web.Request) -> list[str]:
+def actions_of(noun: str, request: web.BaseRequest) -> list[str]:
     """Return the actions that a request stands for: each of the steps that it takes at once."""
     actions = [_ACTIONS[noun, request.method]]
     if noun == "uploads" and "digest" in request.query:
@@ -38,7 +38,7 @@ def actions_of(noun: str, request: web.Request) -> list[str]:
     return actions
 
 
-def accesses_of(noun: str, request: web.Request, call: Call, name: str) -> list[Access]:
+def accesses_of(noun: str, request: web.BaseRequest, call: Call, name: str) -> list[Access]:
     """Return what a request is to be allowed."""
     actions = actions_of(noun, request)
     return [Access(action, call.registry, name or EVERY_REPOSITORY) for action in actions]

@@ -13,10 +13,11 @@ from aiohttp import web
 from ecr_emulator.core import audit
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.events.audit import Action
 from ecr_emulator.oci.access import actions_of
 
 
-def operations_of(noun: str, request: web.Request) -> list[str]:
+def operations_of(noun: str, request: web.BaseRequest) -> list[str]:
     """Return the operations of the API that a request stands for, in their order."""
     if noun == "referrers":
         return ["ListImageReferrers"]
@@ -26,26 +27,28 @@ def operations_of(noun: str, request: web.Request) -> list[str]:
 def note(
     emulator: Emulator,
     call: Call,
-    request: web.Request,
+    request: web.BaseRequest,
     path: tuple[str, str, str],
     outcome: web.StreamResponse | tuple[str, str],
-) -> None:
+) -> list[Action]:
     """Tell of a request and its response; of one that was refused, with an error's code and message.
 
-    A refusal is one of the last step, for which the others are made.
+    Returns what the trail was told. A refusal is one of the last step, for which the others are made.
     """
     noun, name, reference = path
     operations = operations_of(noun, request)
     resources = [call.registry.repository_arn(name)] if name else []
     of_repository = {"registryId": call.registry.account} | ({"repositoryName": name} if name else {})
     error = outcome if isinstance(outcome, tuple) else None
+    actions = []
     for operation in operations if error is None else operations[-1:]:
         given = of_repository | _parameters(operation, request, noun, reference)
         response = None if isinstance(outcome, tuple) else _elements(operation, outcome, of_repository, given)
-        audit.note(emulator, call, operation, resources, given, response, error)
+        actions.append(audit.note(emulator, call, operation, resources, given, response, error))
+    return actions
 
 
-def _parameters(operation: str, request: web.Request, noun: str, reference: str) -> dict[str, Any]:
+def _parameters(operation: str, request: web.BaseRequest, noun: str, reference: str) -> dict[str, Any]:
     """Return the input that an operation of the API would have been given."""
     upload = {"uploadId": reference} if noun == "upload" else {}
     parameters: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.oci.errors import OciError
 
 
-async def authenticate(emulator: Emulator, request: web.Request) -> Call:
+async def authenticate(emulator: Emulator, request: web.BaseRequest) -> Call:
     """Return the Call of a request, from its host name and its authorization token.
 
     A token is its caller's: in whatever account's registry it is used, policies say what the caller may
@@ -38,10 +38,10 @@ async def authenticate(emulator: Emulator, request: web.Request) -> Call:
     if emulator.settings.auth == "strict" and token.caller_arn not in emulator.principals.identities:
         # It was given before the server was told to know who calls.
         raise _challenge(request)
-    return new_call(emulator, request, named or token.registry, token.caller_arn)
+    return new_call(emulator, request, named or token.registry, token.caller_arn, token.expires_at)
 
 
-def _challenge(request: web.Request) -> OciError:
+def _challenge(request: web.BaseRequest) -> OciError:
     realm = f"{request.scheme}://{request.host}/"
     return OciError(
         401,

@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def blob_response(
-    request: web.Request, blob: Blob, digest: str, more: Mapping[str, str] | None = None
+    request: web.BaseRequest, blob: Blob, digest: str, more: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
     """Return the response with a blob's bytes, or the range of them that is asked for, and more headers.
 
@@ -41,7 +41,9 @@ async def blob_response(
     return await _streamed(request, blob, {**headers, "Accept-Ranges": "bytes", "ETag": f'"{digest}"'})
 
 
-async def _streamed(request: web.Request, blob: BlobStream, headers: dict[str, str]) -> web.StreamResponse:
+async def _streamed(
+    request: web.BaseRequest, blob: BlobStream, headers: dict[str, str]
+) -> web.StreamResponse:
     """Send a blob, or the range of it that is asked for, as it comes from the store."""
     response = web.StreamResponse(headers=headers)
     start, stop = 0, blob.size

@@ -18,7 +18,7 @@ class Context(Struct, frozen=True):
     """One request to ``/v2/NAME/…``: ``reference`` is what the path ends with after the noun."""
 
     emulator: Emulator
-    request: web.Request
+    request: web.BaseRequest
     call: Call
     name: str
     reference: str

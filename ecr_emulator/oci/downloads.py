@@ -18,7 +18,7 @@ from ecr_emulator.oci.blobs import blob_response
 _logger = logging.getLogger(__name__)
 
 
-async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse:
+async def handle(emulator: Emulator, request: web.BaseRequest) -> web.StreamResponse:
     """Answer a request to ``/_layers/…`` as S3 answers one to a pre-signed URL."""
     if request.method not in ("GET", "HEAD"):
         return _refusal(405, "MethodNotAllowed", "The specified method is not allowed.")

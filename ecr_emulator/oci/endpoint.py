@@ -19,10 +19,11 @@ from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.errors import EcrError
 from ecr_emulator.core.names import is_repository_name
 from ecr_emulator.core.upstream import UpstreamError
+from ecr_emulator.events.audit import Action
 from ecr_emulator.identity.requests import unidentified_call
 from ecr_emulator.logs import OPERATION, REQUEST_ID
 from ecr_emulator.metadata.store import MetadataUnavailableError
-from ecr_emulator.oci import audit, blobs, catalog, manifests, referrers, tags, uploads
+from ecr_emulator.oci import audit, blobs, catalog, manifests, referrers, repeats, tags, uploads
 from ecr_emulator.oci.access import accesses_of
 from ecr_emulator.oci.authentication import authenticate
 from ecr_emulator.oci.context import API_VERSION, Context
@@ -64,8 +65,11 @@ class _Progress(Struct):
     """Noun, repository name and reference."""
 
 
-async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse:
+async def handle(emulator: Emulator, request: web.BaseRequest) -> web.StreamResponse:
     """Answer a request to ``/v2/…``."""
+    repeat = repeats.repeat_of(emulator, request)
+    if repeat is not None and (repeated := repeats.recall(emulator, request, repeat)) is not None:
+        return repeated
     progress = _Progress()
     outcome: web.StreamResponse | tuple[str, str]
     try:
@@ -89,17 +93,19 @@ async def handle(emulator: Emulator, request: web.Request) -> web.StreamResponse
         _logger.exception("request failed", extra={"request_id": request[REQUEST_ID]})
         failure = OciError(500, "UNKNOWN", "The service failed")
         response, outcome = error_response(failure), (failure.code, failure.message)
-    _note(emulator, request, progress, outcome)
+    actions = _note(emulator, request, progress, outcome)
     response.headers.update(API_VERSION)
+    if repeat is not None and isinstance(outcome, web.Response) and len(actions) == 1:
+        repeats.keep(emulator, request, repeat, outcome, actions[0])
     return response
 
 
 def _note(
     emulator: Emulator,
-    request: web.Request,
+    request: web.BaseRequest,
     progress: _Progress,
     outcome: web.StreamResponse | tuple[str, str],
-) -> None:
+) -> list[Action]:
     """Tell the audit trail of a request, but not of one that is told to log in, as clients first are."""
     call, path = progress.call, progress.path
     if call is None and "Authorization" in request.headers:
@@ -107,10 +113,11 @@ def _note(
         with contextlib.suppress(OciError):
             path = _parse(request.path)
     if call is not None and path is not None and request.method in _HANDLERS[path[0]]:
-        audit.note(emulator, call, request, path, outcome)
+        return audit.note(emulator, call, request, path, outcome)
+    return []
 
 
-async def _answer(emulator: Emulator, request: web.Request, progress: _Progress) -> web.StreamResponse:
+async def _answer(emulator: Emulator, request: web.BaseRequest, progress: _Progress) -> web.StreamResponse:
     # Before the body is touched: a client that is told to log in sends it again.
     progress.call = call = await authenticate(emulator, request)
     if request.path in ("/v2", "/v2/"):
@@ -123,7 +130,9 @@ async def _answer(emulator: Emulator, request: web.Request, progress: _Progress)
     if handler is None:
         raise _unsupported(list(handlers))
     progress.path = noun, name, reference
-    request[OPERATION] = audit.operations_of(noun, request)[-1]
+    steps = audit.operations_of(noun, request)
+    request[OPERATION] = steps[-1]
+    emulator.rates.spend(call.registry, steps, call.now)
     async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as guard:
         guarded = replace(emulator, metadata=guard)
         return await handler(Context(guarded, request, call, name, reference, guard))

@@ -29,6 +29,7 @@ _ANSWERS: dict[type[errors.EcrError], tuple[int, str]] = {
     errors.InvalidParameterException: (405, "UNSUPPORTED"),
     # What ECR answers to pushes past a quota; 429 is for those that come too fast.
     errors.LimitExceededException: (403, "DENIED"),
+    errors.ThrottlingException: (429, "TOOMANYREQUESTS"),
     errors.AccessDeniedException: (403, "DENIED"),
 }
 

@@ -8,10 +8,11 @@ from multidict import CIMultiDict
 from ecr_emulator import bodies
 from ecr_emulator.blobs.base import is_digest
 from ecr_emulator.core import errors, images, manifest, pulls
-from ecr_emulator.core.images import FoundImage, ImageId
+from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.names import is_tag
 from ecr_emulator.oci.context import Context
 from ecr_emulator.oci.errors import OciError
+from ecr_emulator.oci.repeats import RIGHT_UNTIL
 
 
 def _image_id(reference: str) -> ImageId:
@@ -24,31 +25,22 @@ def _image_id(reference: str) -> ImageId:
 
 async def get(context: Context) -> web.Response:
     """Answer GET and HEAD with the manifest as it was pushed."""
-    found = await _find(context)
+    try:
+        pulled = await pulls.find_image(
+            context.emulator, context.call, context.name, _image_id(context.reference)
+        )
+    except errors.ImageNotFoundException:
+        raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from None
+    found, right_until = pulled.image, context.call.expires_at
     if context.request.method == "GET":
         await images.note_pulls(context.emulator, context.call, [found.image])
+        right_until = min(right_until, images.pull_noted_until(found.image))
+    if pulled.is_local and context.guard.is_lasting:
+        context.request[RIGHT_UNTIL] = right_until
     return web.Response(
         body=found.manifest,
         headers={"Content-Type": found.image.media_type, "Docker-Content-Digest": found.image.digest},
     )
-
-
-async def _find(context: Context) -> FoundImage:
-    memo, call = context.emulator.memo, context.call
-    version = memo.version()
-    key = ("manifest", call.caller_arn, call.registry, context.name, context.reference)
-    remembered: FoundImage | None = memo.recall(version, key)
-    if remembered is not None:
-        context.guard.waive()
-        return remembered
-    image_id = _image_id(context.reference)
-    try:
-        pulled = await pulls.find_image(context.emulator, call, context.name, image_id)
-    except errors.ImageNotFoundException:
-        raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from None
-    if pulled.is_local and context.guard.is_lasting:
-        memo.keep(version, key, pulled.image, len(pulled.image.manifest))
-    return pulled.image
 
 
 async def put(context: Context) -> web.Response:

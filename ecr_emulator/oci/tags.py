@@ -28,7 +28,7 @@ async def get(context: Context) -> web.Response:
     return web.json_response({"name": context.name, "tags": page}, headers=headers)
 
 
-def page_size(request: web.Request) -> int:
+def page_size(request: web.BaseRequest) -> int:
     """Return the ``n`` of a list. Raises InvalidParameterException as ECR does past 1000."""
     text = request.query.get("n", str(MAX_PAGE))
     if not re.fullmatch(r"\d{1,9}", text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -55,10 +56,11 @@ class VulnerabilityDatabase:
             if ecosystem is None:
                 continue
             for path in index.files.get((ecosystem.name, osv.normalize_name(ecosystem.name, name)), ()):
-                advisory = _load(path)
-                if advisory and (match := osv.match(advisory, ecosystem, name, version)):
-                    finding = osv.finding(advisory, match, package, name, version)
-                    found.setdefault((finding.name, ecosystem.name, name, version), finding)
+                with _tolerant(path):
+                    advisory = _load(path)
+                    if advisory and (match := osv.match(advisory, ecosystem, name, version)):
+                        finding = osv.finding(advisory, match, package, name, version)
+                        found.setdefault((finding.name, ecosystem.name, name, version), finding)
         return list(found.values())
 
     def _current(self) -> _Index:
@@ -92,13 +94,25 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 def _index(state: list[tuple[str, int]]) -> _Index:
     index = _Index(state)
     for path, _ in state:
-        advisory = _load(path)
-        if advisory is None:
-            continue
-        for package in set(osv.packages_of(advisory)):
-            index.files.setdefault(package, []).append(path)
-        index.modified_at = max(filter(None, (index.modified_at, osv.modified_at(advisory))), default=None)
+        with _tolerant(path):
+            advisory = _load(path)
+            if advisory is None:
+                continue
+            for package in set(osv.packages_of(advisory)):
+                index.files.setdefault(package, []).append(path)
+            index.modified_at = max(
+                filter(None, (index.modified_at, osv.modified_at(advisory))), default=None
+            )
     return index
+
+
+@contextlib.contextmanager
+def _tolerant(path: str) -> Iterator[None]:
+    """Pass over an advisory that does not keep to the schema: the others are none the worse for it."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _logger.warning("can't understand the advisory %s: %s: %s", path, type(error).__name__, error)
 
 
 def _load(path: str) -> osv.Document | None:

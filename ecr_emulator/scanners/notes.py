@@ -82,7 +82,9 @@ def _finding(entry: dict[str, Any]) -> Finding:
     if entry["severity"] not in SEVERITIES:
         raise ValueError(f"severity must be one of {', '.join(SEVERITIES)}, not {entry['severity']!r}")
     attributes = {pair["key"]: str(pair.get("value", "")) for pair in entry.get("attributes", ())}
-    vectors = [attributes[key] for key in ("CVSS3_VECTOR", "CVSS2_VECTOR") if key in attributes]
+    vectors = [
+        attributes[key] for key in ("CVSS4_VECTOR", "CVSS3_VECTOR", "CVSS2_VECTOR") if key in attributes
+    ]
     return Finding(
         name=entry["name"],
         severity=entry["severity"],

@@ -82,7 +82,8 @@ _ECOSYSTEMS = {
     "alpine": "Alpine",
     "almalinux": "AlmaLinux",
     "amzn": "Amazon Linux",
-    "centos": "CentOS",
+    # Its packages are those of RHEL, and OSV has no advisories of its own.
+    "centos": "Red Hat",
     "chainguard": "Chainguard",
     "debian": "Debian",
     "fedora": "Fedora",

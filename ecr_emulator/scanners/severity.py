@@ -27,13 +27,21 @@ def of_word(word: str | None) -> str | None:
 
 
 def of_score(score: float, version: str) -> str:
-    """Return the severity that the National Vulnerability Database gives to a CVSS base score."""
+    """Return the severity that the National Vulnerability Database gives to a CVSS base score.
+
+    CVSS 4.0 has the ranges of 3.x (specification, Qualitative Severity Rating Scale).
+    """
     if version.startswith("2"):
         return "HIGH" if score >= 7 else "MEDIUM" if score >= 4 else "LOW"
     for least, severity in ((9.0, "CRITICAL"), (7.0, "HIGH"), (4.0, "MEDIUM"), (0.1, "LOW")):
         if score >= least:
             return severity
     return "INFORMATIONAL"
+
+
+def newest(scores: Iterable[Cvss]) -> Cvss | None:
+    """Return the score of the newest CVSS version, the first where several have it."""
+    return max(scores, key=lambda cvss: cvss.version, default=None)
 
 
 def choose(words: Iterable[str | None], scores: Iterable[Cvss]) -> str:
@@ -44,5 +52,5 @@ def choose(words: Iterable[str | None], scores: Iterable[Cvss]) -> str:
     for word in words:
         if severity := of_word(word):
             return severity
-    newest = max(scores, key=lambda cvss: cvss.version, default=None)
-    return "UNDEFINED" if newest is None else of_score(newest.score, newest.version)
+    score = newest(scores)
+    return "UNDEFINED" if score is None else of_score(score.score, score.version)

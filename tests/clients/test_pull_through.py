@@ -188,7 +188,7 @@ def push(upstream, skopeo, write_layout, tmp_path):
     """Pushes images to the upstream, several as an index; gives the digest."""
 
     def push(name, *images):
-        folder = tmp_path / "layout"
+        folder = tmp_path / uuid.uuid4().hex
         digest = write_layout(folder, "it", *images)
         skopeo.run(
             *("copy", "--all", "--preserve-digests", "--dest-tls-verify=false"),
@@ -232,6 +232,44 @@ def test_an_index_is_cached_for_every_architecture(skopeo, cache, upstream, push
     skopeo.run("copy", "--all", "--preserve-digests", "--src-tls-verify=false", ref, f"oci:{tmp_path}/out:v1")
     [entry] = json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]
     assert entry["digest"] == index
+
+
+@pytest.fixture
+def oras(make_client):
+    return make_client("oras")
+
+
+def test_artifacts_of_an_upstream_without_a_referrers_api_are_found(
+    oras, cache, upstream, push, make_image, tmp_path
+):
+    subject = push("team/app:v1", make_image("subject"))
+    (tmp_path / "sbom").write_text("what is in it")
+    attach = (
+        *("attach", "--plain-http", "--username", USERNAME, "--password", PASSWORD, "--format", "json"),
+        *("--disable-path-validation", f"{upstream.host}/team/app:v1", f"{tmp_path}/sbom:text/plain"),
+    )
+    kinds = ["application/vnd.example.sbom", "application/vnd.example.scan"]
+    attached = {oras.json(*attach, "--artifact-type", kind)["digest"]: kind for kind in kinds}
+    name = "hub/team/app"
+    found = oras.json("discover", "--plain-http", "--format", "json", f"{cache.registry}/{name}@{subject}")[
+        "referrers"
+    ]
+    assert {entry["digest"]: entry["artifactType"] for entry in found} == attached
+    listed = api_of(cache).list_image_referrers(repositoryName=name, subjectId={"imageDigest": subject})
+    assert {entry["digest"]: entry["artifactType"] for entry in listed["referrers"]} == attached
+    first, _ = attached
+    (tmp_path / "sbom").unlink()
+    oras.run("pull", "--plain-http", "--allow-path-traversal", f"{cache.registry}/{name}@{first}")
+    assert (tmp_path / "sbom").read_text() == "what is in it"
+
+
+def test_a_signature_in_a_tag_is_pulled_through(skopeo, cache, push, make_image, tmp_path):
+    tag = push("team/app:v1", make_image("signed")).replace(":", "-") + ".sig"
+    signature = push(f"team/app:{tag}", make_image("signature"))
+    source = f"docker://{cache.registry}/hub/team/app:{tag}"
+    skopeo.run("copy", "--preserve-digests", "--src-tls-verify=false", source, f"oci:{tmp_path}/out:sig")
+    [entry] = json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]
+    assert entry["digest"] == signature
 
 
 def test_docker_is_told_what_the_upstream_does_not_have(docker, cache):

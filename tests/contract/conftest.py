@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from ecr_emulator.testing import BackgroundServer
 from tests.contract.blocking import unblocked_loop
+from tests.contract.provoked import Recorder, are_selected
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -22,6 +23,27 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    """What records the errors that tests provoke."""
+    with Recorder().recording() as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _errors_are_provoked_as_the_table_says(
+    request: pytest.FixtureRequest, recorder: Recorder
+) -> Iterator[None]:
+    yield
+    if not are_selected(request.config):
+        assert recorder.missing(request.node.nodeid, request.session.items) == {}
+
+
+@pytest.fixture(autouse=True)
+def _provoked_errors_are_recorded(request: pytest.FixtureRequest, recorder: Recorder) -> None:
+    recorder.begin(request.node)
 
 
 @pytest.fixture

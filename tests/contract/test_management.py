@@ -252,6 +252,24 @@ def test_a_reset_of_nothing_sensible_is_refused(
     assert ecr.describe_repositories()["repositories"][0]["repositoryName"] == repository
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"ecr_scanning": "on"},
+        {"ecr_scanning": 1},
+        {"ecr_scanning": True, "account": "1"},
+        {"ecr_scanning": True, "region": 1},
+        {"ecr_scanning": True, "ec2_scanning": True},
+    ],
+)
+def test_a_policy_of_an_organization_that_says_nothing_sensible_is_refused(
+    http_client: OciClient, body: Any
+) -> None:
+    answer = post(http_client, "organization-policy", body)
+    assert (answer.status, list(answer.json())) == (400, ["error"])
+
+
 def test_a_reset_ends_page_tokens(http_client: OciClient, ecr: Any) -> None:
     for name in ("first", "second"):
         ecr.create_repository(repositoryName=name)

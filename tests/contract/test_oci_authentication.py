@@ -289,6 +289,19 @@ def test_a_token_expires_after_twelve_hours(guarded: OciClient, token_server: Ba
     assert guarded.put(f"{location}?digest={DIGEST}", CONTENT, new).status == 201
 
 
+def test_a_token_expires_though_its_answers_are_remembered(
+    guarded: OciClient, token_server: BackgroundServer
+) -> None:
+    old = basic(token(token_server))
+    OciClient(token_server.address, **old).push_image("app", "v1")
+    for _ in range(3):
+        assert guarded.head("/v2/app/manifests/v1", old).status == 200
+        assert guarded.get("/v2/app/manifests/v1", old).status == 200
+    token_server.advance_clock(12 * HOUR + 1)
+    assert guarded.head("/v2/app/manifests/v1", old).status == 403
+    assert guarded.get("/v2/app/manifests/v1", old).status == 403
+
+
 def test_a_token_ends_with_a_reset(guarded: OciClient, token_server: BackgroundServer) -> None:
     old = basic(token(token_server))
     token_server.reset()

@@ -1,5 +1,6 @@
 """Blob uploads over /v2/: every way to send a blob, and every way in which that goes wrong."""
 
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -414,7 +415,7 @@ def test_an_upload_goes_on_from_where_it_is_after_a_commit_whose_outcome_is_not_
     assert oci.patch(location, CONTENT[:100]).status == 202
 
     store = type(server._running.emulator.metadata)
-    write = store.write
+    write = store.write_lazily
 
     async def write_and_lose(self: Any, function: Any, *arguments: Any) -> Any:
         if is_committed:
@@ -422,10 +423,29 @@ def test_an_upload_goes_on_from_where_it_is_after_a_commit_whose_outcome_is_not_
         raise MetadataUnavailableError("the database was lost while it committed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write", write_and_lose)
+        patch.setattr(store, "write_lazily", write_and_lose)
         assert oci.patch(location, CONTENT[100:200]).error == (503, "UNAVAILABLE")
     reached = 200 if is_committed else 100
     assert_progress(oci.get(location), 204, location, reached)
     assert oci.patch(location, CONTENT[reached:300], chunk_range(reached, CONTENT[reached:300])).status == 202
     assert_created(oci.put(f"{location}?digest={DIGEST}", CONTENT[300:]), repository, DIGEST)
     assert_stored(oci, repository, CONTENT)
+
+
+def test_a_client_that_waits_is_told_to_send_its_body(oci: OciClient, repository: str) -> None:
+    location = oci.begin_upload(repository)
+    content = b"held back until asked for"
+    host, _, port = oci.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(
+            f"PUT {location}?digest={sha256(content)} HTTP/1.1\r\nHost: {oci.address}\r\n"
+            f"Content-Length: {len(content)}\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        assert connection.recv(1024) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(content)
+        assert connection.recv(1024).startswith(b"HTTP/1.1 201 ")
+
+
+def test_what_a_client_expects_besides_is_refused(oci: OciClient, repository: str) -> None:
+    answer = oci.post(f"/v2/{repository}/blobs/uploads/", headers={"Expect": "a miracle"})
+    assert answer.status == 417

@@ -1,6 +1,7 @@
 """Pull-through cache rules, and what pulls fetch by them from an upstream registry, on both planes."""
 
 import base64
+import contextlib
 import json
 import time
 import urllib.error
@@ -17,7 +18,7 @@ from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract.conftest import put_image, sha256
 from tests.serving import free_port
-from tests.upstream import PASSWORD, USERNAME, running
+from tests.upstream import OCI_INDEX, PASSWORD, USERNAME, running
 
 DAY = 24 * 3600
 SECRET = "arn:aws:secretsmanager:us-east-1:{account}:secret:ecr-pullthroughcache/{name}"
@@ -426,10 +427,13 @@ def test_an_upstream_is_another_emulator_with_tokens():
         token = there.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
         url = f"http://{user}:{password}@{other.address}"
+        artifact = put_artifact(there, "app", "v1")
         settings = Settings(data_dir=":memory:", port=0, upstreams={"quay.io": url})
         with BackgroundServer(settings) as here:
             create_rule(client_of(here))
             assert pull(here, "quay/app", "v1") == digest
+            assert referrers_over_v2(here, "quay/app", digest) == [artifact]
+            assert referrers_of(client_of(here), "quay/app", digest) == [artifact]
         without = Settings(data_dir=":memory:", port=0, upstreams={"quay.io": other.url})
         with BackgroundServer(without) as here:
             create_rule(client_of(here))
@@ -742,6 +746,17 @@ def referrers_over_v2(server, name, digest, query=""):
     return [entry["digest"] for entry in json.loads(body)["manifests"]]
 
 
+def put_artifact(client, name, tag):
+    """Put an image by the API whose subject is the tagged one and which is the same otherwise."""
+    answer = client.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])
+    [image] = answer["images"]
+    manifest = json.loads(image["imageManifest"])
+    digest = image["imageId"]["imageDigest"]
+    manifest["subject"] = {"mediaType": manifest["mediaType"], "digest": digest, "size": 1}
+    put = client.put_image(repositoryName=name, imageManifest=json.dumps(manifest))
+    return put["image"]["imageId"]["imageDigest"]
+
+
 @pytest.fixture
 def subject(server, stub, rule):
     """An image that was pulled through, and of which no referrers were listed."""
@@ -880,6 +895,78 @@ def test_an_upstream_without_the_referrers_api_has_none(ecr, server, stub, subje
     assert stub.asked("GET", "/referrers/") == 1
 
 
+@pytest.mark.parametrize("first", ["api", "v2"])
+@pytest.mark.parametrize(("auth", "arn"), [("none", None), ("bearer", GOOD)])
+def test_referrers_are_those_under_a_tag_where_the_upstream_has_no_api_for_them(
+    ecr, server, stub, auth, arn, first
+):
+    stub.lists_referrers, stub.auth = False, auth
+    create_rule(ecr, **({"credentialArn": arn} if arn else {}))
+    subject = stub.add_image("app", "v1")
+    artifacts = [stub.add_artifact("app", subject, f"artifact {number}") for number in range(2)]
+    # An image that names another subject, or none, is no referrer whatever the list says.
+    stranger = stub.add_image("app", None, "stranger")
+    stub.tag_referrers("app", subject, *artifacts, stranger)
+    assert pull(server, "quay/app", "v1") == subject
+    ways = [
+        lambda: referrers_of(ecr, "quay/app", subject),
+        lambda: referrers_over_v2(server, "quay/app", subject),
+    ]
+    for listed in ways if first == "api" else reversed(ways):
+        assert listed() == artifacts
+    assert stub.asked("GET", "/referrers/") == 1
+    # The list itself is the upstream's means, and no image of the cache's.
+    assert images_of(ecr, "quay/app") == {subject: ["v1"], **{each: [] for each in (*artifacts, stranger)}}
+    assert [pull(server, "quay/app", digest) for digest in artifacts] == artifacts
+
+
+def test_referrers_under_a_tag_are_asked_for_once_a_day(ecr, server, stub, subject):
+    stub.lists_referrers = False
+    assert referrers_of(ecr, "quay/app", subject) == []
+    artifact = stub.add_artifact("app", subject, "artifact")
+    stub.tag_referrers("app", subject, artifact)
+    assert referrers_of(ecr, "quay/app", subject) == []
+    server.advance_clock(DAY)
+    assert referrers_of(ecr, "quay/app", subject) == [artifact]
+    assert stub.asked("GET", "/manifests/sha256-") == 2
+
+
+def test_a_tag_for_referrers_with_an_image_that_lists_none_is_told(ecr, server, stub, subject):
+    stub.lists_referrers = False
+    stub.add_image("app", subject.replace(":", "-"), "other")
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (503, "UNAVAILABLE")
+    with pytest.raises(
+        ecr.exceptions.UnableToListUpstreamImageReferrersException, match="index of referrers"
+    ):
+        referrers_of(ecr, "quay/app", subject)
+
+
+def test_a_list_under_a_tag_that_is_too_large_is_told(ecr, server, stub, subject):
+    stub.lists_referrers = False
+    stub.add_manifest("app", subject.replace(":", "-"), OCI_INDEX, b" " * (4 << 20) + b"{}")
+    with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="more than 4194304"):
+        referrers_of(ecr, "quay/app", subject)
+
+
+@pytest.mark.parametrize(("upstream", "status", "oci"), [failure[:3] for failure in FAILURES])
+def test_an_upstream_that_fails_to_list_referrers_is_not_asked_for_the_tag(
+    server, stub, subject, upstream, status, oci
+):
+    stub.fail_with = upstream
+    assert code_of(fetch(server, f"quay/app/referrers/{subject}")) == (status, oci)
+    assert stub.asked("GET", "/manifests/sha256-") == 0
+
+
+@pytest.mark.parametrize("suffix", [".sig", ".att", ".sbom"])
+def test_tags_that_cosign_makes_of_digests_are_pulled_through_as_others(ecr, server, stub, subject, suffix):
+    tag = subject.replace(":", "-") + suffix
+    assert code_of(fetch(server, f"quay/app/manifests/{tag}")) == (404, "MANIFEST_UNKNOWN")
+    signature = stub.add_image("app", tag, "signature")
+    assert pull(server, "quay/app", tag) == signature
+    assert images_of(ecr, "quay/app") == {subject: ["v1"], signature: [tag]}
+    assert referrers_of(ecr, "quay/app", subject) == []
+
+
 @pytest.mark.parametrize("link", ["http://localhost:{port}/elsewhere/list", "http://[", "mailto:a"])
 def test_a_list_of_referrers_that_leads_elsewhere_is_not_followed(ecr, server, stub, subject, link):
     stub.link_to = link.format(port=stub.port)
@@ -902,20 +989,56 @@ def test_more_referrers_than_are_taken_are_told(ecr, server, stub, subject, monk
         referrers_of(ecr, "quay/app", subject)
 
 
+@contextlib.contextmanager
+def small_server(stub, **quotas):
+    """A server with small quotas and a rule for the stub."""
+    upstreams = {"quay.io": stub.url}
+    settings = Settings(data_dir=":memory:", port=0, engines="off", upstreams=upstreams, quotas=quotas)
+    with BackgroundServer(settings) as server:
+        create_rule(client_of(server))
+        yield server
+
+
+def assert_full(server, name, tag, of_what):
+    """Check that both planes refuse to pull an image for which the cache has no room."""
+    ecr = client_of(server)
+    with pytest.raises(ecr.exceptions.LimitExceededException, match=f"maximum allowed number of {of_what}"):
+        ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])
+    assert code_of(fetch(server, f"{name}/manifests/{tag}")) == (403, "DENIED")
+
+
+def test_a_full_registry_caches_no_image_of_a_new_repository(stub):
+    stub.reset()
+    digest = stub.add_image("app", "v1")
+    with small_server(stub, registered_repositories=1) as server:
+        ecr = client_of(server)
+        ecr.create_repository(repositoryName="mine")
+        assert_full(server, "quay/app", "v1", "repositories")
+        ecr.delete_repository(repositoryName="mine")
+        assert pull(server, "quay/app", "v1") == digest
+
+
+def test_a_full_repository_caches_no_further_image(stub):
+    stub.reset()
+    old, _ = (stub.add_image("app", tag, tag) for tag in ("v1", "v2"))
+    with small_server(stub, images_per_repository=1) as server:
+        ecr = client_of(server)
+        assert pull(server, "quay/app", "v1") == old
+        assert_full(server, "quay/app", "v2", "images")
+        # A tag that moved stays where it was, as when the upstream can't be asked.
+        stub.add_image("app", "v1", "newer")
+        server.advance_clock(DAY)
+        assert pull(server, "quay/app", "v1") == old
+        answer = ecr.batch_get_image(repositoryName="quay/app", imageIds=[{"imageTag": "v1"}])
+        assert [image["imageId"]["imageDigest"] for image in answer["images"]] == [old]
+
+
 def test_a_full_repository_takes_no_referrers(stub):
     stub.reset()
     subject = stub.add_image("app", "v1")
     stub.add_artifact("app", subject, "artifact")
-    settings = Settings(
-        data_dir=":memory:",
-        port=0,
-        engines="off",
-        upstreams={"quay.io": stub.url},
-        quotas={"images_per_repository": 1},
-    )
-    with BackgroundServer(settings) as server:
+    with small_server(stub, images_per_repository=1) as server:
         ecr = client_of(server)
-        create_rule(ecr)
         pull(server, "quay/app", "v1")
         with pytest.raises(ecr.exceptions.UnableToListUpstreamImageReferrersException, match="maximum"):
             referrers_of(ecr, "quay/app", subject)
@@ -926,18 +1049,12 @@ def test_referrers_of_another_account_of_the_emulator_are_cached(ecr, server):
     there = client_of(server, "111111111111", "eu-west-1")
     there.create_repository(repositoryName="app")
     subject = put_image(there, "app", "v1")
-    manifest = json.loads(
-        there.batch_get_image(repositoryName="app", imageIds=[{"imageTag": "v1"}])["images"][0][
-            "imageManifest"
-        ]
-    )
-    manifest["subject"] = {"mediaType": manifest["mediaType"], "digest": subject, "size": 1}
-    artifact = there.put_image(repositoryName="app", imageManifest=json.dumps(manifest))["image"]["imageId"]
+    artifact = put_artifact(there, "app", "v1")
     create_rule(ecr, "other", "111111111111.dkr.ecr.eu-west-1.amazonaws.com", customRoleArn=ROLE)
-    assert referrers_of(ecr, "other/app", subject) == [artifact["imageDigest"]]
+    assert referrers_of(ecr, "other/app", subject) == [artifact]
     there.delete_repository(repositoryName="app", force=True)
     server.advance_clock(DAY)
-    assert referrers_of(ecr, "other/app", subject) == [artifact["imageDigest"]]
+    assert referrers_of(ecr, "other/app", subject) == [artifact]
     with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
         referrers_of(ecr, "other/none", subject)
 

@@ -17,7 +17,7 @@ from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
 from tests import scanned_images
 from tests.contract.blocking import unblocked_loop
-from tests.contract.conftest import OCI_CONFIG, OCI_INDEX, image_manifest, sha256, upload_layer
+from tests.contract.conftest import OCI_CONFIG, OCI_INDEX, connect, image_manifest, sha256, upload_layer
 from tests.scanned_images import ADVISORIES, DEBIAN, NODE, PYTHON, layer
 
 # For the credentials that clients want to have.
@@ -108,6 +108,25 @@ def test_a_registry_begins_with_basic_scanning_without_rules(ecr):
     answer = ecr.get_registry_scanning_configuration()
     assert answer["registryId"] == "000000000000"
     assert answer["scanningConfiguration"] == {"scanType": "BASIC", "rules": []}
+
+
+def test_enhanced_scanning_without_rules_is_continuous_for_all(ecr):
+    ecr.create_repository(repositoryName="app")
+    answer = ecr.put_registry_scanning_configuration(scanType="ENHANCED")
+    configured = {"scanType": "ENHANCED", "rules": [rule("CONTINUOUS_SCAN", "*")]}
+    assert answer["registryScanningConfiguration"] == configured
+    assert ecr.get_registry_scanning_configuration()["scanningConfiguration"] == configured
+    (found,) = ecr.batch_get_repository_scanning_configuration(repositoryNames=["app"])[
+        "scanningConfigurations"
+    ]
+    assert (found["scanFrequency"], found["appliedScanFilters"]) == (
+        "CONTINUOUS_SCAN",
+        [{"filter": "*", "filterType": "WILDCARD"}],
+    )
+    # An empty list is that there are none.
+    for scan_type, rules in (("ENHANCED", {"rules": []}), ("BASIC", {})):
+        answer = ecr.put_registry_scanning_configuration(scanType=scan_type, **rules)
+        assert answer["registryScanningConfiguration"] == {"scanType": scan_type, "rules": []}
 
 
 def test_a_configuration_is_kept_for_its_region(server, ecr):
@@ -242,10 +261,7 @@ def test_a_scan_by_hand_finds_what_the_layers_have(server, ecr, repository):
     assert found["findingSeverityCounts"] == {"HIGH": 1, "INFORMATIONAL": 1}
     assert found["vulnerabilitySourceUpdatedAt"].timestamp() == 1709251200
     (image,) = ecr.describe_images(**REGISTRY)["imageDetails"]
-    assert image["imageScanStatus"] == answer["imageScanStatus"]
-    assert image["imageScanFindingsSummary"] == {
-        key: value for key, value in found.items() if key != "findings"
-    }
+    assert not image.keys() & {"imageScanStatus", "imageScanFindingsSummary"}
 
 
 def test_findings_come_in_pages(server, ecr, repository):
@@ -394,9 +410,6 @@ def test_an_image_of_no_known_system_fails(server, ecr, repository, files):
     answer = findings_of(ecr)
     assert answer["imageScanStatus"] == {"status": "FAILED", "description": UNSUPPORTED}
     assert "imageScanFindings" not in answer
-    (image,) = ecr.describe_images(**REGISTRY)["imageDetails"]
-    assert image["imageScanStatus"]["status"] == "FAILED"
-    assert "imageScanFindingsSummary" not in image
 
 
 def test_layers_that_are_no_archives_fail(server, ecr, repository):
@@ -502,6 +515,57 @@ def test_enhanced_scanning_finds_packages_of_languages_too(server, ecr, reposito
     assert (package["packageManager"], package["filePath"]) == ("NODEPKG", *NODE)
 
 
+def test_images_are_described_with_their_enhanced_scans(server, ecr, repository):
+    enhance(ecr, rule("SCAN_ON_PUSH", "*"))
+    push(ecr, layer(DEBIAN))
+    (image,) = ecr.describe_images(**REGISTRY)["imageDetails"]
+    assert image["imageScanStatus"] == {"status": "PENDING"}
+    assert "imageScanFindingsSummary" not in image
+    run_scans(server)
+    (image,) = ecr.describe_images(**REGISTRY)["imageDetails"]
+    answer = findings_of(ecr)
+    assert image["imageScanStatus"] == answer["imageScanStatus"]
+    assert image["imageScanFindingsSummary"] == {
+        key: value for key, value in answer["imageScanFindings"].items() if key != "enhancedFindings"
+    }
+
+
+CVSS_31 = "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:U/C:L/I:N/A:N"
+CVSS_40 = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H"
+
+
+def test_a_score_of_cvss_4_decides_on_the_severity(tmp_path):
+    severities = [{"type": "CVSS_V3", "score": CVSS_31}, {"type": "CVSS_V4", "score": CVSS_40}]
+    affected = {
+        "package": {"ecosystem": "Debian:12", "name": "openssl"},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}],
+    }
+    advisory = {"id": "CVE-2024-0002", "severity": severities, "affected": [affected]}
+    (tmp_path / "advisory.json").write_text(json.dumps(advisory))
+    for server in serving(vulnerability_database=str(tmp_path)):
+        ecr = client_of(server)
+        ecr.create_repository(repositoryName="app", imageScanningConfiguration={"scanOnPush": True})
+        push(ecr, layer(DEBIAN))
+        run_scans(server)
+        found = findings_of(ecr)["imageScanFindings"]
+        (basic,) = found["findings"]
+        assert (basic["severity"], found["findingSeverityCounts"]) == ("CRITICAL", {"CRITICAL": 1})
+        attributes = {pair["key"]: pair["value"] for pair in basic["attributes"]}
+        assert attributes["CVSS4_VECTOR"] == CVSS_40
+        assert (attributes["CVSS4_SCORE"], attributes["CVSS3_SCORE"]) == ("10.0", "2.9")
+
+        enhance(ecr, rule("SCAN_ON_PUSH", "*"))
+        run_scans(server)
+        (enhanced,) = findings_of(ecr)["imageScanFindings"]["enhancedFindings"]
+        assert (enhanced["severity"], enhanced["score"]) == ("CRITICAL", 10.0)
+        scored = {"scoringVector": CVSS_40, "version": "4.0"}
+        listed = enhanced["packageVulnerabilityDetails"]["cvss"]
+        assert listed[1] == scored | {"baseScore": 10.0, "source": "CVE"}
+        assert listed[0]["version"] == "3.1"
+        detail = enhanced["scoreDetails"]["cvss"]
+        assert detail == scored | {"adjustments": [], "score": 10.0, "scoreSource": "CVE"}
+
+
 def test_a_severity_that_nobody_gave_is_untriaged(server, ecr, repository):
     enhance(ecr, rule("SCAN_ON_PUSH", "*"))
     alpine = {
@@ -533,6 +597,68 @@ def test_no_scan_is_started_by_hand_while_scanning_is_enhanced(ecr, repository):
     )
 
 
+def govern(server, enabled, **scope):
+    return server.manage("organization-policy", {"ecr_scanning": enabled, **scope})
+
+
+def scanning_of(ecr):
+    found = ecr.get_registry_scanning_configuration()["scanningConfiguration"]
+    rules = [
+        (rule["scanFrequency"], [entry["filter"] for entry in rule["repositoryFilters"]])
+        for rule in found["rules"]
+    ]
+    return found["scanType"], rules
+
+
+BLOCKED = (
+    "BlockedByOrganizationPolicyException",
+    "The operation did not succeed because the account is managed by an organization policy.",
+)
+
+
+def test_a_policy_of_the_organization_turns_enhanced_scanning_on_and_keeps_it_so(server, ecr, repository):
+    push(ecr, layer(DEBIAN | NODE))
+    govern(server, True)
+    assert scanning_of(ecr) == ("ENHANCED", [("CONTINUOUS_SCAN", ["*"])])
+    run_scans(server)
+    assert findings_of(ecr)["imageScanStatus"]["status"] == "ACTIVE"
+    for basic in ({}, {"scanType": "BASIC"}, {"scanType": "BASIC", "rules": [rule("SCAN_ON_PUSH", "*")]}):
+        assert refusal(ecr, "put_registry_scanning_configuration", **basic) == BLOCKED
+    assert scanning_of(ecr) == ("ENHANCED", [("CONTINUOUS_SCAN", ["*"])])
+    # Which repositories are scanned, and how often, is no matter of the policy.
+    enhance(ecr, rule("SCAN_ON_PUSH", "app"))
+    govern(server, True)
+    assert scanning_of(ecr) == ("ENHANCED", [("SCAN_ON_PUSH", ["app"])])
+
+
+def test_a_policy_of_the_organization_turns_enhanced_scanning_off(server, ecr):
+    enhance(ecr, rule("CONTINUOUS_SCAN", "*"))
+    govern(server, False)
+    assert scanning_of(ecr) == ("BASIC", [])
+    assert refusal(ecr, "put_registry_scanning_configuration", scanType="ENHANCED") == BLOCKED
+    ecr.put_registry_scanning_configuration(scanType="BASIC", rules=[rule("SCAN_ON_PUSH", "app")])
+    assert scanning_of(ecr) == ("BASIC", [("SCAN_ON_PUSH", ["app"])])
+
+
+def test_without_the_policy_scanning_is_the_accounts_own_again(server, ecr):
+    govern(server, True)
+    govern(server, None)
+    assert scanning_of(ecr)[0] == "ENHANCED"
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+    govern(server, True)
+    server.reset()
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+
+
+@pytest.mark.parametrize("scope", [{"account": "111111111111"}, {"region": "eu-west-1"}])
+def test_a_policy_of_the_organization_is_for_one_registry(server, ecr, scope):
+    answer = govern(server, True, **scope)
+    assert answer == {"account": "000000000000", "region": "us-east-1", "ecr_scanning": True, **scope}
+    ecr.put_registry_scanning_configuration(scanType="BASIC")
+    there = connect(server.url, answer["account"], answer["region"])
+    assert refusal(there, "put_registry_scanning_configuration", scanType="BASIC") == BLOCKED
+
+
 def test_only_repositories_that_match_are_scanned(server, ecr, repository):
     ecr.put_image_scanning_configuration(**REGISTRY, imageScanningConfiguration={"scanOnPush": True})
     enhance(ecr, rule("SCAN_ON_PUSH", "other*"))
@@ -550,7 +676,28 @@ def test_enhanced_scanning_takes_up_the_images_of_the_last_30_days(server, ecr, 
     enhance(ecr, rule("SCAN_ON_PUSH", "app"))
     run_scans(server)
     assert findings_of(ecr, "new")["imageScanStatus"]["status"] == "COMPLETE"
-    assert refusal(ecr, "describe_image_scan_findings", **REGISTRY, imageId={"imageTag": "old"})[0] == (
+    answer = findings_of(ecr, "old")
+    assert answer["imageScanStatus"] == {
+        "status": "SCAN_ELIGIBILITY_EXPIRED",
+        "description": "The scan duration has lapsed for the image.",
+    }
+    assert "imageScanFindings" not in answer
+    # Set again, it changes neither; pushed again, the image is scanned.
+    enhance(ecr, rule("SCAN_ON_PUSH", "app"))
+    assert run_scans(server) == 0
+    assert findings_of(ecr, "old")["imageScanStatus"] == answer["imageScanStatus"]
+    push(ecr, layer(DEBIAN), tag="old-again")
+    assert run_scans(server) == 1
+    assert findings_of(ecr, "old")["imageScanStatus"]["status"] == "COMPLETE"
+
+
+def test_images_that_are_no_containers_are_not_taken_up(server, ecr, repository):
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    ecr.put_image(**REGISTRY, imageManifest=index, imageTag="v1")
+    server.advance_clock(31 * DAY)
+    enhance(ecr, rule("CONTINUOUS_SCAN", "*"))
+    assert run_scans(server) == 0
+    assert refusal(ecr, "describe_image_scan_findings", **REGISTRY, imageId={"imageTag": "v1"})[0] == (
         "ScanNotFoundException"
     )
 

@@ -96,6 +96,21 @@ def test_a_repository_has_at_most_fifty_tags(ecr, repository):
     assert refused(ecr.create_repository, repositoryName="new", tags=too_many)[0] == "TooManyTagsException"
 
 
+@pytest.mark.parametrize("key", ["", "k" * 129, "aws:team", "a*b"])
+def test_a_tag_that_there_can_not_be_is_not_removed(ecr, repository, key):
+    ecr.tag_resource(resourceArn=ARN, tags=pairs(good="x"))
+    assert refused(ecr.untag_resource, resourceArn=ARN, tagKeys=["good", key])[0] == (
+        "InvalidTagParameterException"
+    )
+    assert tags_of(ecr) == {"good": "x"}
+
+
+def test_at_most_fifty_tags_are_removed_at_once(ecr, repository):
+    keys = [f"key{number}" for number in range(51)]
+    assert refused(ecr.untag_resource, resourceArn=ARN, tagKeys=keys)[0] == "TooManyTagsException"
+    ecr.untag_resource(resourceArn=ARN, tagKeys=[*keys[:50], keys[0]])
+
+
 OPERATIONS = {
     "tag_resource": {"tags": pairs(team="x")},
     "untag_resource": {"tagKeys": ["team"]},

@@ -14,7 +14,7 @@ def leave_work(tx: Transaction) -> Repository:
     """Leave a task, a scan and an evaluation that are all due at NOW."""
     repository = new_repository(tx)
     tx.tasks.add("engine", ACCOUNT, REGION, {}, NOW)
-    tx.scans.request(new_image(tx, repository).id, "BASIC", "PENDING", NOW)
+    tx.scans.request(new_image(tx, repository).id, "BASIC", "PENDING", NOW, NOW)
     tx.repositories.set_lifecycle_policy(repository.id, "policy", NOW)
     return repository
 

@@ -691,8 +691,8 @@ def test_the_replications_of_a_backfill(store: Store) -> None:
 def test_scans_and_findings(store: Store) -> None:
     image = store.write(lambda tx: new_image(tx, new_repository(tx)))
     later = store.write(lambda tx: new_image(tx, new_repository(tx, "other")))
-    store.write(lambda tx: tx.scans.request(later.id, "BASIC", "PENDING", 2.5))
-    store.write(lambda tx: tx.scans.request(image.id, "BASIC", "PENDING", 1.5))
+    store.write(lambda tx: tx.scans.request(later.id, "BASIC", "PENDING", 2.5, 2.5))
+    store.write(lambda tx: tx.scans.request(image.id, "BASIC", "PENDING", 1.5, 1.5))
     scan = Scan(image.id, "BASIC", "PENDING", "", 1.5, 1.5, None, None, {}, None, None)
     assert store.read(lambda tx: tx.scans.get(image.id, "BASIC")) == scan
     assert store.read(lambda tx: tx.scans.get(image.id, "ENHANCED")) is None
@@ -702,8 +702,12 @@ def test_scans_and_findings(store: Store) -> None:
         [image.id, later.id],
         [later.id, image.id],
     )
+    store.write(lambda tx: tx.scans.request(later.id, "ENHANCED", "SCAN_ELIGIBILITY_EXPIRED", 0.5, None))
     store.write(lambda tx: tx.scans.schedule(scan, 9.0))
     store.write(lambda tx: tx.scans.hasten(5.0))
+    never = store.read(lambda tx: tx.scans.get(later.id, "ENHANCED"))
+    assert never is not None
+    assert never.due_at is None
     assert store.read(lambda tx: tx.scans.get(image.id, "BASIC")) == replace(scan, due_at=5.0)
     outcome: dict[str, Any] = {
         "status": "COMPLETE",
@@ -727,5 +731,5 @@ def test_scans_and_findings(store: Store) -> None:
     }
     assert store.read(lambda tx: tx.scans.findings(image.id, "BASIC", 1, 9)) == [findings[1]]
     # A scan that is asked for anew forgets the last one.
-    store.write(lambda tx: tx.scans.request(image.id, "BASIC", "PENDING", 8.5))
+    store.write(lambda tx: tx.scans.request(image.id, "BASIC", "PENDING", 8.5, 8.5))
     assert store.read(lambda tx: tx.scans.findings(image.id, "BASIC", 0, 9)) == []

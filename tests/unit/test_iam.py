@@ -410,3 +410,20 @@ def test_strangers_need_the_resources_policy(wanted, listed):
     without = [entry for entry in listed if entry[0] == "identity"]
     if iam.account_of(wanted.principal) != OWN:
         assert not evaluate(wanted, without).allowed
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({}, False),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, False),
+        ({"Condition": {"DateLessThan": {"aws:CurrentTime": "2030-01-01"}}}, True),
+        ({"Condition": {"NumericLessThan": {"AWS:epochtime": "1"}}}, True),
+        ({"Condition": {"StringLike": {"aws:UserAgent": "${aws:CurrentTime}"}}}, True),
+        ({"Resource": "arn:aws:ecr:*:*:repository/${aws:EpochTime}"}, True),
+    ],
+)
+def test_statements_that_ask_the_time(elements: dict[str, Any], expected: bool) -> None:
+    text = json.dumps({"Version": "2012-10-17", "Statement": [ALL | elements]})
+    (statement,) = iam.parse("identity", text)
+    assert statement.asks_time is expected

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import types
 
@@ -11,7 +12,7 @@ import pytest
 from ecr_emulator.scanners import inventory
 from ecr_emulator.scanners.base import ScannedBlob
 from ecr_emulator.scanners.inventory import Budget, ScanStoppedError, inventory_of, main, take
-from tests.scanned_images import APK_INSTALLED, DEBIAN, DEBIAN_RELEASE, DPKG_STATUS, NODE, PYTHON, layer
+from tests.scanned_images import APK_INSTALLED, DEBIAN, DEBIAN_RELEASE, DPKG_STATUS, NODE, PYTHON, RPM, layer
 
 
 @pytest.fixture
@@ -139,6 +140,17 @@ def test_a_package_database_that_is_broken_fails_the_scan(stack):
     with pytest.raises(ScanStoppedError, match=r"rpmdb\.sqlite can't be read") as raised:
         taken(stack(layer({"var/lib/rpm/rpmdb.sqlite": b"broken"})))
     assert raised.value.status == "FAILED"
+
+
+def test_packages_of_amazon_linux_2_are_found(stack):
+    packages = lzma.decompress((RPM / "Packages-4096.xz").read_bytes())
+    release = b'NAME="Amazon Linux"\nVERSION="2"\nID="amzn"\nVERSION_ID="2"\n'
+    found = taken(stack(layer({"etc/os-release": release, "var/lib/rpm/Packages": packages})))
+    assert (found.distribution.platform, found.has_database) == ("AMAZON_LINUX_2", True)
+    assert ("package-11", "0") in names(found)
+    with pytest.raises(ScanStoppedError, match=r"rpm/Packages can't be read: .* is cut off") as stopped:
+        taken(stack(layer({"var/lib/rpm/Packages": packages[:-1]})))
+    assert stopped.value.status == "FAILED"
 
 
 def test_a_manifest_that_is_broken_or_large_is_passed_over(stack, monkeypatch):

@@ -1,7 +1,7 @@
 """The table of operations (specs/operations.json) against the service model, the code and the tests.
 
-A row has the IAM action that allows the operation, the module of its function and the test that proves
-its effect. The test's id names the operation whose row is wrong.
+A row has the IAM action that allows the operation, the module of its function, the test that proves its
+effect and those that provoke its errors. The test's id names the operation whose row is wrong.
 """
 
 import ast
@@ -43,8 +43,18 @@ def test_every_operation_of_the_model_is_there():
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_a_row_has_the_operations_module_and_a_test(name):
     row = TABLE[name]
-    assert row.keys() == {"action", "module", "test"}
+    assert row.keys() == {"action", "module", "test", "errors"}
     assert operations.functions()[name].__module__ == f"ecr_emulator.control.operations.{row['module']}"
     file, _, test = row["test"].partition("::")
     assert file.startswith("tests/contract/")
     assert test in names_of_tests(file), f"{row['test']} does not exist"
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_a_row_has_each_declared_error_with_a_test_that_provokes_it(name):
+    """Which they do is held against the tests while these run; null is for an error without a known cause."""
+    errors = TABLE[name]["errors"]
+    assert list(errors) == sorted(model.operations()[name].errors)
+    for error, id_of_test in errors.items():
+        file, _, test = (id_of_test or "").partition("::")
+        assert id_of_test is None or test in names_of_tests(file), f"{error}: {id_of_test} does not exist"

@@ -134,6 +134,18 @@ def test_alpine_is_matched_by_origin():
     ]
 
 
+def test_centos_has_the_advisories_of_red_hat(tmp_path):
+    affected = {
+        "package": {"ecosystem": "Red Hat:enterprise_linux:7::server", "name": "openssl-libs"},
+        "ranges": [events(("introduced", "0"), ("fixed", "1:1.0.2k-25.el7_9"), kind="ECOSYSTEM")],
+    }
+    (tmp_path / "RHSA-1.json").write_text(json.dumps({"id": "RHSA-1", "affected": [affected]}))
+    packages = [Package("openssl-libs", version) for version in ("1:1.0.2k-24.el7_9", "1:1.0.2k-25.el7_9")]
+    release = parse_os_release(b'ID="centos"\nVERSION_ID="7"\n')
+    (finding,) = VulnerabilityDatabase(tmp_path).findings(packages, release)
+    assert (finding.package_version, finding.fixed_in) == ("1:1.0.2k-24.el7_9", "1:1.0.2k-25.el7_9")
+
+
 def test_packages_of_languages_need_no_system():
     packages = [
         Package("Jinja2", "3.1.2", "PYTHONPKG"),
@@ -177,6 +189,33 @@ def test_files_that_are_no_advisories_are_passed_over(tmp_path, content):
     database = VulnerabilityDatabase(tmp_path)
     assert database.findings([Package("a", "1", "NODEPKG")], None) == []
     assert database.modified_at() is None
+
+
+GOOD = json.loads((ADVISORIES / "GHSA-35jh-r3h4-6jhm.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"affected": [1]},
+        {"affected": [{"package": "lodash"}]},
+        {"affected": [GOOD["affected"][0] | {"ranges": 1}]},
+        {"affected": [GOOD["affected"][0] | {"ranges": [{"type": "SEMVER", "events": [1]}]}]},
+        {"severity": None},
+        {"severity": [1]},
+        {"references": None},
+        {"database_specific": 1},
+        {"aliases": 1},
+    ],
+)
+def test_an_advisory_that_breaks_the_schema_hides_no_other(tmp_path, caplog, wrong):
+    packages = [Package("lodash", "4.17.20", "NODEPKG")]
+    for name, document in (("a", GOOD | wrong), ("b", GOOD)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    (finding,) = VulnerabilityDatabase(tmp_path).findings(packages, None)
+    assert finding.name == "CVE-2021-23337"
+    assert "can't understand the advisory" in caplog.text
+    assert "a.json" in caplog.text
 
 
 def test_a_database_has_to_be_a_folder(tmp_path):

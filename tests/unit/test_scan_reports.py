@@ -9,6 +9,7 @@ from ecr_emulator.scanners.notes import load
 from ecr_emulator.scanners.reports import UnknownReportError, parse
 
 V31 = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
+V40 = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"
 TRIVY = {
     "SchemaVersion": 2,
     "Metadata": {"OS": {"Family": "debian", "Name": "12.5"}},
@@ -30,7 +31,10 @@ TRIVY = {
                     "Description": "long",
                     "Severity": "HIGH",
                     "CVSS": {
-                        "ghsa": {"V3Vector": "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H"},
+                        "ghsa": {
+                            "V3Vector": "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H",
+                            "V40Vector": V40,
+                        },
                         "nvd": {"V2Vector": "AV:N/AC:L/Au:N/C:P/I:P/A:P", "V3Vector": V31, "V3Score": 9.8},
                     },
                     "References": ["https://example.org"],
@@ -101,6 +105,7 @@ def test_trivys_report():
                 cvss=(
                     Cvss("3.1", V31, 9.8, "NVD"),
                     Cvss("2.0", "AV:N/AC:L/Au:N/C:P/I:P/A:P", 7.5, "NVD"),
+                    Cvss("4.0", V40, 9.3, "GHSA"),
                     Cvss("3.1", "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H", 8.1, "GHSA"),
                 ),
                 references=("https://example.org",),
@@ -189,6 +194,7 @@ def test_findings_that_are_written_down(tmp_path):
             {"key": "package_name", "value": "a"},
             {"key": "package_version", "value": "1.0"},
             {"key": "CVSS3_VECTOR", "value": V31},
+            {"key": "CVSS4_VECTOR", "value": V40},
         ],
         "fixedInVersion": "1.1",
     }
@@ -201,7 +207,12 @@ def test_findings_that_are_written_down(tmp_path):
             "COMPLETE",
             findings=(
                 Finding(
-                    "CVE-2024-0001", "HIGH", "a", "1.0", fixed_in="1.1", cvss=(Cvss("3.1", V31, 9.8, "NVD"),)
+                    "CVE-2024-0001",
+                    "HIGH",
+                    "a",
+                    "1.0",
+                    fixed_in="1.1",
+                    cvss=(Cvss("4.0", V40, 9.3, "NVD"), Cvss("3.1", V31, 9.8, "NVD")),
                 ),
             ),
         ),

@@ -1,6 +1,8 @@
 """CVSS scores, and the severities that they and vendors' words stand for."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecr_emulator.scanners import severity
 from ecr_emulator.scanners.base import Cvss
@@ -23,7 +25,21 @@ from ecr_emulator.scanners.cvss import base_score
         ("(AV:N/AC:L/Au:N/C:C/I:C/A:C)", ("2.0", 10.0)),
         ("AV:N/AC:L/Au:N/C:N/I:N/A:C", ("2.0", 7.8)),
         ("AV:L/AC:H/Au:N/C:N/I:N/A:N", ("2.0", 0.0)),
-        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", None),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H", ("4.0", 10.0)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", ("4.0", 9.3)),
+        ("CVSS:4.0/AV:L/AC:L/AT:P/PR:L/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", ("4.0", 7.3)),
+        ("CVSS:4.0/AV:N/AC:L/AT:P/PR:N/UI:P/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", ("4.0", 7.7)),
+        ("CVSS:4.0/AV:N/AC:L/AT:P/PR:N/UI:N/VC:H/VI:L/VA:L/SC:N/SI:N/SA:N", ("4.0", 8.3)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:A/VC:N/VI:N/VA:N/SC:L/SI:L/SA:N", ("4.0", 5.1)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:N/VA:N/SC:N/SI:N/SA:N/E:A", ("4.0", 8.7)),
+        ("CVSS:4.0/AV:L/AC:L/AT:N/PR:H/UI:N/VC:N/VI:N/VA:N/SC:H/SI:N/SA:N", ("4.0", 5.9)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:N/VI:N/VA:N/SC:N/SI:N/SA:N", ("4.0", 0.0)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H/E:U", ("4.0", 9.1)),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N", None),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:X", None),
+        ("CVSS:4.0/", None),
+        ("CVSS:4.1/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H", None),
+        ("", None),
         ("CVSS:3.1/AV:N", None),
         ("CVSS:3.1/AV", None),
         ("7.5", None),
@@ -33,10 +49,28 @@ def test_base_scores(vector, scored):
     assert base_score(vector) == scored
 
 
+METRICS = st.sampled_from(
+    ("AV", "AC", "AT", "PR", "UI", "S", "C", "VC", "VI", "VA", "SC", "SI", "SA", "E", "MAC", "Au")
+)
+VECTORS = st.builds(
+    lambda start, metrics: start + "/".join(f"{name}:{value}" for name, value in metrics),
+    st.sampled_from(("CVSS:4.0/", "CVSS:3.1/", "")),
+    st.lists(st.tuples(METRICS, st.sampled_from("NLHPXUSAC") | st.text(max_size=2)), max_size=14),
+)
+
+
+@given(st.text() | VECTORS)
+def test_what_is_no_vector_has_no_score(vector):
+    scored = base_score(vector)
+    assert scored is None or 0 <= scored[1] <= 10
+
+
 @pytest.mark.parametrize(
     ("score", "version", "expected"),
     [
         (9.0, "3.1", "CRITICAL"),
+        (9.0, "4.0", "CRITICAL"),
+        (8.9, "4.0", "HIGH"),
         (8.9, "3.1", "HIGH"),
         (4.0, "3.0", "MEDIUM"),
         (0.1, "3.1", "LOW"),
@@ -50,7 +84,7 @@ def test_a_score_has_a_severity(score, version, expected):
     assert severity.of_score(score, version) == expected
 
 
-V2, V3 = Cvss("2.0", "", 7.5, "NVD"), Cvss("3.1", "", 9.8, "NVD")
+V2, V3, V4 = Cvss("2.0", "", 7.5, "NVD"), Cvss("3.1", "", 9.8, "NVD"), Cvss("4.0", "", 6.9, "NVD")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +92,7 @@ V2, V3 = Cvss("2.0", "", 7.5, "NVD"), Cvss("3.1", "", 9.8, "NVD")
     [
         (["unimportant"], [V3], "INFORMATIONAL"),
         (["not yet assigned"], [V2, V3], "CRITICAL"),
+        ([], [V4, V3, V2], "MEDIUM"),
         (["not yet assigned", "MODERATE"], [V3], "MEDIUM"),
         ([None, "Important"], [], "HIGH"),
         ([], [V2], "HIGH"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_emulator.core.upstream import UpstreamError
-from ecr_emulator.engines.upstreams import read_challenge, read_referrers, read_token
+from ecr_emulator.engines.upstreams import read_challenge, read_referrers, read_token, referrers_tag
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,17 @@ def test_a_token_lasts_as_long_as_its_server_says(content, header, lifetime):
 def test_an_answer_without_a_token_is_an_upstreams_fault(content):
     with pytest.raises(UpstreamError, match="has not given a token"):
         read_token(content)
+
+
+@pytest.mark.parametrize(
+    ("subject", "tag"),
+    [
+        (f"sha256:{'a' * 64}", f"sha256-{'a' * 64}"),
+        (f"sha512:{'b' * 128}", f"sha512-{'b' * 64}"),
+    ],
+)
+def test_referrers_are_listed_under_a_tag_made_of_the_digest(subject, tag):
+    assert referrers_tag(subject) == tag
 
 
 def _entry(digest, media_type="application/vnd.oci.image.manifest.v1+json"):

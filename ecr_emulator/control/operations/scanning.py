@@ -16,6 +16,7 @@ from ecr_emulator.core.scanning import ENHANCED, Configuration, RepositoryScanni
 from ecr_emulator.core.scans import ObservedFinding
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.scanners.base import OS, Cvss, Finding
+from ecr_emulator.scanners.severity import newest
 
 # Characters that the model lets the value of an attribute have.
 _MAX_ATTRIBUTE = 256
@@ -36,13 +37,14 @@ def _configuration(configuration: Configuration) -> Output:
 
 async def put_registry_scanning_configuration(emulator: Emulator, call: Call, given: Input) -> Output:
     """Set how the registry's repositories are scanned."""
-    wanted = Configuration(
-        given.get("scanType", scanning.BASIC),
-        tuple(
+    scan_type = given.get("scanType", scanning.BASIC)
+    rules = scanning.default_rules(scan_type)
+    if "rules" in given:
+        rules = tuple(
             Rule(rule["scanFrequency"], tuple(entry["filter"] for entry in rule["repositoryFilters"]))
-            for rule in given.get("rules", ())
-        ),
-    )
+            for rule in given["rules"]
+        )
+    wanted = Configuration(scan_type, rules)
     await emulator.metadata.write(scanning.configure, call, wanted)
     return {"registryScanningConfiguration": _configuration(wanted)}
 
@@ -158,7 +160,7 @@ def _severity(severity: str, scan_type: str) -> str:
 
 def _basic(finding: Finding) -> Output:
     attributes = {"package_version": finding.package_version, "package_name": finding.package_name}
-    for version, key in (("3", "CVSS3"), ("2", "CVSS2")):
+    for version, key in (("4", "CVSS4"), ("3", "CVSS3"), ("2", "CVSS2")):
         cvss = next((score for score in finding.cvss if score.version.startswith(version)), None)
         if cvss is not None:
             attributes |= {f"{key}_VECTOR": cvss.vector, f"{key}_SCORE": str(cvss.score)}
@@ -182,7 +184,7 @@ def _enhanced(
     # The same finding has the same ARN in each scan.
     identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{resource} {finding.name} {finding.package_name}")
     observed_at = shown.scan.completed_at
-    score = next(iter(finding.cvss), None)
+    score = newest(finding.cvss)
     return {
         "awsAccountId": registry.account,
         "description": finding.description,

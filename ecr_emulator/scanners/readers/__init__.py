@@ -22,7 +22,11 @@ _DATABASES: dict[str, Reader] = {
     **{
         f"{folder}/{name}": reader
         for folder in ("var/lib/rpm", "usr/lib/sysimage/rpm")
-        for name, reader in (("rpmdb.sqlite", rpm.read_sqlite), ("Packages.db", rpm.read_ndb))
+        for name, reader in (
+            ("rpmdb.sqlite", rpm.read_sqlite),
+            ("Packages.db", rpm.read_ndb),
+            ("Packages", rpm.read_bdb),
+        )
     },
 }
 # Distroless images have a file for each package.

@@ -1,4 +1,8 @@
-"""RPM's database: package headers in SQLite (``rpmdb.sqlite``) or in RPM's own ndb (``Packages.db``)."""
+"""RPM's database: package headers, in one of three formats.
+
+They are SQLite (``rpmdb.sqlite``), RPM's own ndb (``Packages.db``) and Berkeley DB (``Packages``, in Amazon
+Linux 2, and in RHEL and its kin up to release 8).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from ecr_emulator.scanners.packages import Package
+from ecr_emulator.scanners.readers import bdb
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH, _SOURCE_RPM = 1000, 1001, 1002, 1003, 1022, 1044
 _INTEGER = 4
@@ -35,6 +40,12 @@ def read_sqlite(content: bytes) -> list[Package]:
 def read_ndb(content: bytes) -> list[Package]:
     """Return the packages in a ``Packages.db``. Raises ValueError."""
     return _packages(_ndb_blobs(content))
+
+
+def read_bdb(content: bytes) -> list[Package]:
+    """Return the packages in a ``Packages``. Raises ValueError."""
+    # Packages are kept by their number from 1 on. Under 0 is the last number.
+    return _packages(value for key, value in bdb.items(content) if any(key))
 
 
 def _ndb_blobs(content: bytes) -> Iterator[bytes]:
@@ -91,6 +102,6 @@ def _header(blob: bytes) -> dict[int, str | int]:
             elif tag in wanted:
                 end = blob.index(b"\0", data + offset)
                 tags[tag] = blob[data + offset : end].decode(errors="replace")
-    except struct.error:
+    except (struct.error, ValueError):
         raise ValueError("a package header is cut off") from None
     return tags

@@ -65,7 +65,7 @@ def _finding(found: dict[str, Any], result: dict[str, Any]) -> Finding:
 def _scores(given: dict[str, dict[str, Any]]) -> Iterator[Cvss]:
     # NVD's first: it is the one that ECR goes by.
     for source in sorted(given, key=lambda name: (name != "nvd", name)):
-        for member in ("V3Vector", "V2Vector"):
+        for member in ("V40Vector", "V3Vector", "V2Vector"):
             vector = given[source].get(member)
             if vector and (scored := cvss.base_score(vector)):
                 yield Cvss(scored[0], vector, scored[1], source.upper())
