@@ -53,8 +53,13 @@ def _challenge(request: web.BaseRequest) -> OciError:
 
 async def _only_registry(emulator: Emulator) -> Registry | None:
     """Return the registry that an anonymous caller means, or None where it could be several."""
-    default = default_registry(emulator.settings)
-    return await emulator.metadata.peek(_only_registry_of, default)
+    memo, key = emulator.memo, _only_registry
+    version = memo.version()
+    known: tuple[Registry | None] | None = memo.recall(version, key)
+    if known is None:
+        registry = await emulator.metadata.peek(_only_registry_of, default_registry(emulator.settings))
+        memo.keep(version, key, known := (registry,), 0)
+    return known[0]
 
 
 def _only_registry_of(tx: Transaction, default: Registry) -> Registry | None:
