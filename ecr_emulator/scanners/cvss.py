@@ -25,10 +25,10 @@ _V2 = {
 }
 
 
-def base_score(vector: str) -> tuple[str, float] | None:
+def base_score(vector: str, stated: float | None = None) -> tuple[str, float] | None:
     """Return the version and the base score of a vector, or None for one of no version known here.
 
-    CVSS 4.0 is not: its scores come from a table of 270 entries.
+    CVSS 4.0 is not: its scores come from a table of 270 entries. Its score is what is stated, if any.
     """
     try:
         if vector.startswith(("CVSS:3.0/", "CVSS:3.1/")):
@@ -37,7 +37,7 @@ def base_score(vector: str) -> tuple[str, float] | None:
             return "2.0", _score_v2(_metrics(vector.strip("()")))
     except (KeyError, ValueError):
         pass
-    return None
+    return None if stated is None or not vector.startswith("CVSS:4.") else (vector[5:8], float(stated))
 
 
 def _metrics(text: str) -> dict[str, str]:

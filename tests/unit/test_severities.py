@@ -33,6 +33,12 @@ def test_base_scores(vector, scored):
     assert base_score(vector) == scored
 
 
+def test_a_stated_score_stands_for_one_that_is_not_calculated():
+    assert base_score("CVSS:4.0/AV:N/AC:L", 9.3) == ("4.0", 9.3)
+    assert base_score("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", 1.0) == ("3.1", 9.8)
+    assert base_score("CVSS:3.1/AV:N", 9.3) is None
+
+
 @pytest.mark.parametrize(
     ("score", "version", "expected"),
     [
