@@ -45,12 +45,12 @@ class Server:
     ca_file: Path | None = None  # whom to trust, where the server speaks TLS
 
 
-def get(url: str, body: bytes | None = None, ca_file: Path | None = None) -> bytes:
+def get(url: str, body: bytes | None = None, ca_file: Path | None = None, timeout: float = 10) -> bytes:
     """What is at a URL of this machine, whatever proxy is set for others; a body makes it a POST."""
     handlers = [urllib.request.ProxyHandler({})]
     if ca_file:
         handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
-    with urllib.request.build_opener(*handlers).open(url, body, timeout=10) as answer:
+    with urllib.request.build_opener(*handlers).open(url, body, timeout=timeout) as answer:
         return answer.read()
 
 

@@ -107,8 +107,3 @@ class Scanner(Protocol):
     async def scan(self, image: ScannedImage) -> Report:
         """Scan an image. What goes wrong with it is a report too, never an exception."""
         ...
-
-
-def platform_of(name: str, release: str) -> str:
-    """Return how Amazon Inspector writes an operating system: DEBIAN_12, ALPINE_LINUX_3_18."""
-    return "_".join([name, release]).replace(" ", "_").replace(".", "_").replace("-", "_").upper().strip("_")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from ecr_emulator.scanners import processes
 from ecr_emulator.scanners.base import (
@@ -21,6 +25,8 @@ from ecr_emulator.scanners.base import (
 from ecr_emulator.scanners.reports import UnknownReportError, parse
 
 _PLACEHOLDER = "{layout}"
+# Bytes of a configuration that are read for the layers that it names.
+_MAX_CONFIG = 4 << 20
 
 
 class CommandScanner:
@@ -47,31 +53,55 @@ class CommandScanner:
             layout = Path(folder.name)
             await asyncio.to_thread(write_layout, layout, image)
             words = [word.replace(_PLACEHOLDER, str(layout)) for word in self._words]
-            finished = await processes.run(words, timeout=self._timeout)
-            report = await asyncio.to_thread(parse, finished.output)
+            # What is said of errors is shown by the API: without colours, that is.
+            environment = os.environ | {"NO_COLOR": "1"}
+            finished = await processes.run(words, timeout=self._timeout, environment=environment)
+            report = await asyncio.to_thread(_report, finished.output, image)
+        except OSError as error:
+            return Report(FAILED, f"The image can't be laid out for the scan command: {error.strerror}")
         except processes.ProgramError as error:
             return Report(FAILED, f"The scan command has failed: {error}")
         except UnknownReportError as error:
             # A scanner that reports and still exits with an error, as it can for severe findings, is fine.
-            said = finished.errors if finished.code else str(error)
+            said = (finished.errors if finished.code else "") or error
             return Report(FAILED, f"The scan command has failed with exit code {finished.code}: {said}")
         finally:
             await asyncio.to_thread(folder.cleanup)
-        return _of_image(report, image)
-
-
-def _of_image(report: Report, image: ScannedImage) -> Report:
-    """Leave out what does not count in this kind of scan."""
-    if image.languages:
         return report
-    if report.platform is None:
+
+
+def _report(output: bytes, image: ScannedImage) -> Report:
+    """Return what the output says of an image, without what does not count in this kind of scan.
+
+    Raises UnknownReportError.
+    """
+    report = parse(output)
+    if report.platform is None and not image.languages:
         return Report(UNSUPPORTED_IMAGE)
-    findings = tuple(finding for finding in report.findings if finding.package_manager == OS)
-    return Report(report.status, report.description, findings, report.platform, report.source_updated_at)
+    layers = _layers_by_diff_id(image)
+    findings = tuple(
+        replace(finding, package_layer=layers.get(finding.package_layer, finding.package_layer))
+        for finding in report.findings
+        if image.languages or finding.package_manager == OS
+    )
+    return replace(report, findings=findings)
+
+
+def _layers_by_diff_id(image: ScannedImage) -> dict[str | None, str]:
+    """Return the digests of layers by those of what they have in them, by which Grype names them."""
+    try:
+        with image.config.path.open("rb") as file:
+            diff_ids = json.loads(file.read(_MAX_CONFIG))["rootfs"]["diff_ids"]
+        return dict(zip(diff_ids, (layer.digest for layer in image.layers), strict=True))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
 
 
 def write_layout(folder: Path, image: ScannedImage) -> None:
-    """Write an OCI image layout whose blobs are links to the store's."""
+    """Write an OCI image layout whose blobs are the store's files, or copies of them on another file system.
+
+    Trivy reads no symbolic links: a layout from somewhere else could have others' files in it by them.
+    """
     descriptor = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.manifest)}
     index = {
         "schemaVersion": 2,
@@ -86,7 +116,11 @@ def write_layout(folder: Path, image: ScannedImage) -> None:
 
 
 def _link(folder: Path, blob: ScannedBlob) -> None:
-    _blob_path(folder, blob.digest).symlink_to(blob.path.resolve())
+    path, source = _blob_path(folder, blob.digest), blob.path.resolve()
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def _blob_path(folder: Path, digest: str) -> Path:

@@ -6,7 +6,7 @@ import re
 
 from msgspec import Struct
 
-from ecr_emulator.scanners.base import OS, platform_of
+from ecr_emulator.scanners.base import OS
 
 PYTHON = "PYTHONPKG"
 NODE = "NODEPKG"
@@ -54,8 +54,9 @@ class Distribution(Struct, frozen=True):
 
     @property
     def platform(self) -> str:
-        """How Amazon Inspector writes it."""
-        return platform_of(_PLATFORMS.get(self.id, self.id), self.release)
+        """How Amazon Inspector writes it: DEBIAN_12, ALPINE_LINUX_3_18."""
+        words = f"{_PLATFORMS.get(self.id, self.id)}_{self.release}"
+        return re.sub(r"[ .-]", "_", words).upper().strip("_")
 
     @property
     def ecosystem(self) -> Ecosystem | None:
@@ -99,6 +100,17 @@ _ECOSYSTEMS = {
 _PLATFORMS = {"amzn": "amazon_linux", "alpine": "alpine_linux", "ol": "oracle_linux", "rocky": "rocky_linux"}
 
 _ASSIGNMENT = re.compile(r"^(ID|NAME|VERSION_ID)=(['\"]?)(.*)\2$", re.MULTILINE)
+
+
+def supported_platform(system_id: str, release: str) -> str | None:
+    """Return how Amazon Inspector writes a system that another scanner found, None for one not supported.
+
+    The name is that of os-release; the release may be a point release that is not in there.
+    """
+    if system_id in ("amzn", "debian"):
+        release = release.partition(".")[0]
+    system = Distribution(system_id, system_id, release)
+    return system.platform if system.ecosystem else None
 
 
 def parse_os_release(content: bytes) -> Distribution | None:

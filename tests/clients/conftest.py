@@ -352,11 +352,11 @@ def root_filesystem(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of one layer, made without any client. It prints its text when it is run."""
+    """An image, made without any client."""
 
     manifest: bytes
     config: bytes
-    layer: bytes
+    layers: tuple[bytes, ...]
 
     @property
     def media_type(self) -> str:
@@ -368,28 +368,35 @@ class Image:
 
     @property
     def size(self) -> int:
-        return len(self.config) + len(self.layer)
+        return sum(map(len, (self.config, *self.layers)))
 
 
 def build_image(text: str, *, architecture: str = "amd64", padding: int = 0, docker: bool = False) -> Image:
-    """Build an image; ``padding`` is a number of bytes that don't compress, to make it large."""
+    """Build an image of one layer, which prints a text when it is run.
+
+    ``padding`` is a number of bytes that don't compress, to make it large.
+    """
     files = {"greeting": text.encode(), "padding": random.Random(text).randbytes(padding)}
-    tar = root_filesystem(files)
-    layer = gzip.compress(tar, compresslevel=1, mtime=0)
+    return image_of(root_filesystem(files), architecture=architecture, docker=docker)
+
+
+def image_of(*tars: bytes, architecture: str = "amd64", docker: bool = False) -> Image:
+    """Build an image of layers, from the lowest to the uppermost."""
+    layers = tuple(gzip.compress(tar, compresslevel=1, mtime=0) for tar in tars)
     config = {
         "architecture": architecture,
         "os": "linux",
         "config": {"Cmd": ["/bin/cat", "/greeting"], "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest_of(tar)]},
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
     }
     config_bytes = json.dumps(config).encode()
     manifest = {
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
         "config": descriptor(DOCKER_CONFIG if docker else OCI_CONFIG, config_bytes),
-        "layers": [descriptor(DOCKER_LAYER if docker else OCI_LAYER, layer)],
+        "layers": [descriptor(DOCKER_LAYER if docker else OCI_LAYER, layer) for layer in layers],
     }
-    return Image(json.dumps(manifest, indent=2).encode(), config_bytes, layer)
+    return Image(json.dumps(manifest, indent=2).encode(), config_bytes, layers)
 
 
 def descriptor(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
@@ -408,7 +415,7 @@ def write_layout() -> Callable[..., str]:
     def write(folder: Path, tag: str, *images: Image) -> str:
         blobs = folder / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        contents = [data for image in images for data in (image.manifest, image.config, image.layer)]
+        contents = [data for image in images for data in (image.manifest, image.config, *image.layers)]
         top, media_type = images[0].manifest, images[0].media_type
         if len(images) > 1:
             children = []

@@ -143,7 +143,7 @@ def test_image_deleted_by_the_api_cannot_be_pulled(aws, docker, build, repositor
 @pytest.mark.parametrize("docker_format", [False, True], ids=["oci", "docker"])
 def test_image_put_by_the_api_is_pulled_and_run(docker, ecr, repository, make_image, docker_format):
     image = make_image("put by hand", padding=12 << 20, docker=docker_format)
-    for blob in (image.config, image.layer):
+    for blob in (image.config, *image.layers):
         upload = ecr.initiate_layer_upload(repositoryName=repository.name)
         ids = {"repositoryName": repository.name, "uploadId": upload["uploadId"]}
         for first in range(0, len(blob), upload["partSize"]):

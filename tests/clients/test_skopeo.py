@@ -61,7 +61,7 @@ def test_oci_layout_comes_back_with_the_same_bytes(
     manifest = json.loads(image.manifest)
     assert blob(tmp_path / "out", image.digest) == image.manifest
     assert blob(tmp_path / "out", manifest["config"]["digest"]) == image.config
-    assert blob(tmp_path / "out", manifest["layers"][0]["digest"]) == image.layer
+    assert blob(tmp_path / "out", manifest["layers"][0]["digest"]) == image.layers[0]
 
 
 @pytest.mark.parametrize("transport", ["dir", "docker-archive"])

@@ -837,7 +837,9 @@ layout = Path(sys.argv[sys.argv.index("--input") + 1])
 assert json.loads((layout / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
 def blob(descriptor):
     algorithm, encoded = descriptor["digest"].split(":")
-    content = (layout / "blobs" / algorithm / encoded).read_bytes()
+    path = layout / "blobs" / algorithm / encoded
+    assert not path.is_symlink()
+    content = path.read_bytes()
     assert len(content) == descriptor["size"] and hashlib.sha256(content).hexdigest() == encoded
     return content
 manifest = json.loads(blob(json.loads((layout / "index.json").read_text())["manifests"][0]))
@@ -879,6 +881,8 @@ def test_a_command_can_scan_for_enhanced_scanning(tmp_path):
     ("text", "changed", "description"),
     [
         ("import sys; sys.exit('no database')", {}, "failed with exit code 1: no database"),
+        ("import os, sys; sys.exit('without colours ' + os.environ['NO_COLOR'])", {}, "without colours 1"),
+        ("import sys; sys.exit(3)", {}, "failed with exit code 3: its output can't be understood"),
         ("print('{}')", {}, "its output is neither Trivy's nor Grype's JSON"),
         ("import time; time.sleep(60)", {"scan_timeout": 1}, "took longer than 1 seconds"),
     ],

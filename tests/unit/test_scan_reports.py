@@ -9,6 +9,7 @@ from ecr_emulator.scanners.notes import load
 from ecr_emulator.scanners.reports import UnknownReportError, parse
 
 V31 = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
+OF_GITHUB = "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H"
 V40 = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"
 TRIVY = {
     "SchemaVersion": 2,
@@ -21,21 +22,28 @@ TRIVY = {
             "Vulnerabilities": [
                 {
                     "VulnerabilityID": "CVE-2023-5363",
+                    "VendorIDs": ["DSA-5532-1"],
                     "PkgName": "openssl",
+                    "PkgIdentifier": {"PURL": "pkg:deb/debian/openssl@3.0.9-1?arch=amd64&distro=debian-12.5"},
                     "InstalledVersion": "3.0.9-1",
                     "FixedVersion": "3.0.11-1",
                     "Layer": {"Digest": "sha256:ab"},
                     "SeveritySource": "nvd",
+                    "DataSource": {"ID": "debian", "Name": "Debian Security Tracker"},
                     "PrimaryURL": "https://avd.aquasec.com/nvd/cve-2023-5363",
                     "Title": "short",
                     "Description": "long",
                     "Severity": "HIGH",
                     "CVSS": {
-                        "ghsa": {
-                            "V3Vector": "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H",
+                        "ghsa": {"V3Vector": OF_GITHUB},
+                        "nvd": {
+                            "V2Vector": "AV:N/AC:L/Au:N/C:P/I:P/A:P",
+                            "V2Score": 7.5,
+                            "V3Vector": V31,
+                            "V3Score": 9.8,
                             "V40Vector": V40,
+                            "V40Score": 9.3,
                         },
-                        "nvd": {"V2Vector": "AV:N/AC:L/Au:N/C:P/I:P/A:P", "V3Vector": V31, "V3Score": 9.8},
                     },
                     "References": ["https://example.org"],
                     "PublishedDate": "2023-10-25T18:17:43.613Z",
@@ -51,6 +59,7 @@ TRIVY = {
                     "VulnerabilityID": "CVE-2024-22195",
                     "PkgName": "Jinja2",
                     "PkgPath": "usr/lib/METADATA",
+                    "PkgIdentifier": {"PURL": "pkg:pypi/jinja2@3.1.2"},
                     "InstalledVersion": "3.1.2",
                     "Severity": "UNKNOWN",
                 }
@@ -68,10 +77,19 @@ GRYPE = {
                 "namespace": "github:language:python",
                 "severity": "Medium",
                 "description": "of GitHub",
-                "cvss": [{"version": "3.1", "vector": V31, "metrics": {"baseScore": 9.8}}],
+                "urls": [],
+                "cvss": [{"version": "3.1", "vector": OF_GITHUB, "metrics": {"baseScore": 8.1}}],
                 "fix": {"versions": ["3.1.3"], "state": "fixed"},
             },
-            "relatedVulnerabilities": [{"id": "CVE-2024-22195", "description": "of NVD"}],
+            "relatedVulnerabilities": [
+                {
+                    "id": "CVE-2024-22195",
+                    "namespace": "nvd:cpe",
+                    "description": "of NVD",
+                    "urls": ["https://example.org"],
+                    "cvss": [{"source": "nvd@nist.gov", "version": "3.1", "vector": V31}],
+                }
+            ],
             "artifact": {
                 "name": "Jinja2",
                 "version": "3.1.2",
@@ -80,11 +98,39 @@ GRYPE = {
             },
         },
         {
-            "vulnerability": {"id": "CVE-2022-3715", "severity": "Negligible", "fix": {"versions": []}},
-            "artifact": {"name": "bash", "version": "5.2.15-2", "type": "deb"},
+            "vulnerability": {
+                "id": "CVE-2022-3715",
+                "namespace": "debian:distro:debian:12",
+                "severity": "Negligible",
+                # NVD's, told of Debian's advisory too.
+                "cvss": [{"source": "nvd@nist.gov", "version": "3.1", "vector": V31}],
+                "fix": {"versions": []},
+            },
+            "relatedVulnerabilities": [
+                {
+                    "id": "CVE-2022-3715",
+                    "namespace": "nvd:cpe",
+                    "cvss": [
+                        {"source": "nvd@nist.gov", "version": "3.1", "vector": V31},
+                        {
+                            "source": "cna@vuldb.com",
+                            "version": "4.0",
+                            "vector": V40,
+                            "metrics": {"baseScore": 9.3},
+                        },
+                    ],
+                }
+            ],
+            "artifact": {
+                "name": "bash",
+                "version": "5.2.15-2",
+                "type": "deb",
+                "locations": [{"path": "/var/lib/dpkg/status", "layerID": "sha256:ef"}],
+                "purl": "pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12.1&upstream=bash%405.2.15",
+            },
         },
     ],
-    "distro": {"name": "debian", "version": "12"},
+    "distro": {"name": "debian", "version": "12.1", "idLike": []},
     "descriptor": {"name": "grype", "db": {"status": {"built": "2024-05-01T01:23:45Z"}}},
 }
 
@@ -100,16 +146,18 @@ def test_trivys_report():
                 package_version="3.0.9-1",
                 description="long",
                 uri="https://avd.aquasec.com/nvd/cve-2023-5363",
+                package_arch="amd64",
                 package_layer="sha256:ab",
                 fixed_in="3.0.11-1",
                 cvss=(
+                    Cvss("4.0", V40, 9.3, "NVD"),
                     Cvss("3.1", V31, 9.8, "NVD"),
                     Cvss("2.0", "AV:N/AC:L/Au:N/C:P/I:P/A:P", 7.5, "NVD"),
-                    Cvss("4.0", V40, 9.3, "GHSA"),
-                    Cvss("3.1", "CVSS:3.1/AV:L/AC:H/PR:N/UI:N/S:C/C:H/I:H/A:H", 8.1, "GHSA"),
+                    Cvss("3.1", OF_GITHUB, 8.1, "GHSA"),
                 ),
                 references=("https://example.org",),
-                source="nvd",
+                related=("DSA-5532-1",),
+                source="debian",
                 vendor_severity="HIGH",
                 vendor_created_at=1698257863.613,
             ),
@@ -123,7 +171,7 @@ def test_trivys_report():
                 vendor_severity="UNKNOWN",
             ),
         ),
-        platform="DEBIAN_12_5",
+        platform="DEBIAN_12",
     )
 
 
@@ -139,12 +187,13 @@ def test_grypes_report():
                 description="of GitHub",
                 uri="https://github.com/advisories/GHSA-h5c8-rqwp-cp95",
                 package_manager="PYTHONPKG",
-                package_path="/usr/lib/METADATA",
+                package_path="usr/lib/METADATA",
                 package_layer="sha256:cd",
                 fixed_in="3.1.3",
-                cvss=(Cvss("3.1", V31, 9.8, "NVD"),),
+                cvss=(Cvss("3.1", V31, 9.8, "NVD"), Cvss("3.1", OF_GITHUB, 8.1, "GHSA")),
+                references=("https://example.org",),
                 related=("GHSA-h5c8-rqwp-cp95",),
-                source="github:language:python",
+                source="github",
                 vendor_severity="Medium",
             ),
             Finding(
@@ -152,12 +201,50 @@ def test_grypes_report():
                 severity="INFORMATIONAL",
                 package_name="bash",
                 package_version="5.2.15-2",
+                package_arch="amd64",
+                package_layer="sha256:ef",
+                cvss=(Cvss("3.1", V31, 9.8, "NVD"), Cvss("4.0", V40, 9.3, "cna@vuldb.com")),
+                source="debian",
                 vendor_severity="Negligible",
             ),
         ),
         platform="DEBIAN_12",
         source_updated_at=1714526625.0,
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "platform"),
+    [
+        ("debian", "12.5", "DEBIAN_12"),
+        ("alpine", "3.18.4", "ALPINE_LINUX_3_18_4"),
+        ("amazon", "2 (Karoo)", "AMAZON_LINUX_2"),
+        ("amazon", "2023.6.20241212 (Amazon Linux)", "AMAZON_LINUX_2023"),
+        ("redhat", "9.4", "RHEL_9_4"),
+        ("rocky", "9.4", "ROCKY_LINUX_9_4"),
+        ("wolfi", "20230201", "WOLFI_20230201"),
+        ("azurelinux", "3.0", None),
+    ],
+)
+def test_systems_that_trivy_names(family, name, platform):
+    document = {"SchemaVersion": 2, "Metadata": {"OS": {"Family": family, "Name": name}}}
+    assert parse(json.dumps(document).encode()).platform == platform
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "platform"),
+    [
+        ("debian", "12.1", "DEBIAN_12"),
+        ("amazonlinux", "2", "AMAZON_LINUX_2"),
+        ("oraclelinux", "8.10", "ORACLE_LINUX_8_10"),
+        ("opensuseleap", "15.6", "OPENSUSE_LEAP_15_6"),
+        ("busybox", "1.36.1", None),
+        ("", "", None),
+    ],
+)
+def test_systems_that_grype_names(name, version, platform):
+    document = {"matches": [], "distro": {"name": name, "version": version, "idLike": None}}
+    assert parse(json.dumps(document).encode()).platform == platform
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ecr_emulator.scanners import cvss, severity
-from ecr_emulator.scanners.base import COMPLETE, OS, Cvss, Finding, Report, platform_of
-from ecr_emulator.scanners.packages import NODE, PYTHON
-from ecr_emulator.scanners.reports import times
+from ecr_emulator.scanners.base import COMPLETE, OS, Cvss, Finding, Report
+from ecr_emulator.scanners.packages import NODE, PYTHON, supported_platform
+from ecr_emulator.scanners.reports import purls, times
 
 # Amazon Inspector's names of what Grype calls types of packages.
 _MANAGERS = {
@@ -20,15 +20,27 @@ _MANAGERS = {
     "go-module": "GOBINARY",
     "rust-crate": "CARGO",
 }
+# IDs of os-release, by the names that Grype has for systems; all others it calls as os-release does.
+_SYSTEMS = {
+    "amazonlinux": "amzn",
+    "opensuseleap": "opensuse-leap",
+    "oraclelinux": "ol",
+    "redhat": "rhel",
+    "rockylinux": "rocky",
+}
+_NVD = "NVD"
+# Who scores, as Trivy has it too.
+_SOURCES = {"": _NVD, "nvd": _NVD, "nvd@nist.gov": _NVD, "github": "GHSA"}
 
 
 def report(document: dict[str, Any]) -> Report:
     """Return the report that Grype's says the same as."""
     system = document.get("distro") or {}
+    name = system.get("name", "")
     return Report(
         COMPLETE,
         findings=tuple(_finding(match) for match in document["matches"]),
-        platform=platform_of(system["name"], system.get("version", "")) if system.get("name") else None,
+        platform=supported_platform(_SYSTEMS.get(name, name), system.get("version", "")),
         source_updated_at=times.parse(_built((document.get("descriptor") or {}).get("db") or {})),
     )
 
@@ -45,7 +57,9 @@ def _finding(match: dict[str, Any]) -> Finding:
     # A GitHub advisory names the CVE that it is of beside.
     name = next((entry["id"] for entry in described if entry["id"].startswith("CVE-")), found["id"])
     location: dict[str, Any] = next(iter(artifact.get("locations") or ()), {})
-    scores = tuple(score for entry in described for score in _scores(entry))
+    # NVD's first: it is the one that ECR goes by.
+    told = dict.fromkeys(score for entry in described for score in _scores(entry))
+    scores = tuple(sorted(told, key=lambda score: score.source != _NVD))
     kind = str(artifact.get("type"))
     manager = _MANAGERS.get(kind, kind.upper())
     return Finding(
@@ -56,19 +70,26 @@ def _finding(match: dict[str, Any]) -> Finding:
         description=next((entry["description"] for entry in described if entry.get("description")), None),
         uri=found.get("dataSource"),
         package_manager=manager,
-        package_path=None if manager == OS else location.get("path"),
+        package_arch=purls.architecture(artifact.get("purl")),
+        package_path=None if manager == OS else str(location.get("path", "")).lstrip("/") or None,
         package_layer=location.get("layerID"),
         fixed_in=next(iter((found.get("fix") or {}).get("versions") or ()), None),
         cvss=scores,
-        references=tuple(found.get("urls") or ()),
+        references=tuple(dict.fromkeys(url for entry in described for url in entry.get("urls") or ())),
         related=tuple(entry["id"] for entry in described if entry["id"] != name),
-        source=found.get("namespace"),
+        source=_provider(found) or None,
         vendor_severity=found.get("severity"),
     )
 
 
 def _scores(entry: dict[str, Any]) -> Iterator[Cvss]:
     for given in entry.get("cvss") or ():
-        vector = given.get("vector", "")
+        # A vendor's own scores name no source.
+        vector, source = given.get("vector", ""), given.get("source") or _provider(entry)
         if scored := cvss.base_score(vector):
-            yield Cvss(scored[0], vector, scored[1], given.get("source") or "NVD")
+            yield Cvss(scored[0], vector, scored[1], _SOURCES.get(source, source))
+
+
+def _provider(entry: dict[str, Any]) -> str:
+    """Return whose entry it is: the first part of a namespace such as ``debian:distro:debian:12``."""
+    return str(entry.get("namespace", "")).partition(":")[0]

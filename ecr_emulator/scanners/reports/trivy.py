@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from ecr_emulator.scanners import cvss, severity
-from ecr_emulator.scanners.base import COMPLETE, OS, Cvss, Finding, Report, platform_of
-from ecr_emulator.scanners.packages import NODE, PYTHON
-from ecr_emulator.scanners.reports import times
+from ecr_emulator.scanners.base import COMPLETE, OS, Cvss, Finding, Report
+from ecr_emulator.scanners.packages import NODE, PYTHON, supported_platform
+from ecr_emulator.scanners.reports import purls, times
 
 # Amazon Inspector's names of what Trivy calls types of packages.
 _MANAGERS = {
@@ -19,12 +20,20 @@ _MANAGERS = {
     "gobinary": "GOBINARY",
     "rustbinary": "CARGO",
 }
+# IDs of os-release, by the names that Trivy has for systems; all others it calls as os-release does.
+_SYSTEMS = {
+    "alma": "almalinux",
+    "amazon": "amzn",
+    "centos-stream": "centos",
+    "opensuse.leap": "opensuse-leap",
+    "oracle": "ol",
+    "redhat": "rhel",
+    "suse linux enterprise server": "sles",
+}
 
 
 def report(document: dict[str, Any]) -> Report:
     """Return the report that Trivy's says the same as."""
-    metadata = document.get("Metadata") or {}
-    system = metadata.get("OS") or {}
     findings = [
         _finding(found, result)
         for result in document.get("Results") or ()
@@ -33,8 +42,15 @@ def report(document: dict[str, Any]) -> Report:
     return Report(
         COMPLETE,
         findings=tuple(findings),
-        platform=platform_of(system["Family"], system.get("Name", "")) if system.get("Family") else None,
+        platform=_platform((document.get("Metadata") or {}).get("OS") or {}),
     )
+
+
+def _platform(system: dict[str, Any]) -> str | None:
+    """Return the platform; ``Name`` is a release, for Amazon Linux with words around it."""
+    family = system.get("Family", "")
+    release = re.search(r"[\d.]+", system.get("Name", ""))
+    return supported_platform(_SYSTEMS.get(family, family), release[0] if release else "")
 
 
 def _finding(found: dict[str, Any], result: dict[str, Any]) -> Finding:
@@ -50,12 +66,14 @@ def _finding(found: dict[str, Any], result: dict[str, Any]) -> Finding:
         package_manager=OS
         if is_system
         else _MANAGERS.get(str(result.get("Type")), str(result.get("Type")).upper()),
+        package_arch=purls.architecture((found.get("PkgIdentifier") or {}).get("PURL")),
         package_path=found.get("PkgPath"),
         package_layer=(found.get("Layer") or {}).get("Digest"),
         fixed_in=found.get("FixedVersion") or None,
         cvss=scores,
         references=tuple(found.get("References") or ()),
-        source=found.get("SeveritySource") or (found.get("DataSource") or {}).get("ID"),
+        related=tuple(found.get("VendorIDs") or ()),
+        source=(found.get("DataSource") or {}).get("ID") or found.get("SeveritySource"),
         vendor_severity=found.get("Severity"),
         vendor_created_at=times.parse(found.get("PublishedDate")),
         vendor_updated_at=times.parse(found.get("LastModifiedDate")),
