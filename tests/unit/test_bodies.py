@@ -20,7 +20,7 @@ def body():
     protocol = BaseProtocol(loop)
     protocol.transport = Mock(asyncio.Transport)
     content = StreamReader(protocol, 1 << 16, loop=loop)
-    return SimpleNamespace(content=content), content
+    return SimpleNamespace(content=content, content_length=None, transport=protocol.transport), content
 
 
 async def feed(content, chunks, pause):
@@ -101,3 +101,19 @@ def test_a_task_goes_on_after_a_slow_body():
         return asyncio.current_task().cancelling()
 
     assert asyncio.run(run()) == 0
+
+
+@pytest.mark.parametrize(("length", "is_large"), [(None, True), (1 << 20, True), (1000, False)])
+def test_more_of_a_large_body_is_received_at_a_time(length, is_large):
+    class Transport:
+        max_size = 5
+
+    async def run():
+        request, content = body()
+        request.content_length, request.transport = length, Transport()
+        content.feed_data(ENOUGH)
+        content.feed_eof()
+        sizes = [request.transport.max_size async for _ in bodies.chunks(request, PATIENCE)]
+        return sizes, request.transport.max_size
+
+    assert asyncio.run(run()) == ([1 << 20] if is_large else [5], 5)
