@@ -143,8 +143,7 @@ def impose(tx: Transaction, registry: Registry, scan_type: str | None, now: floa
         return
     tx.registry_values.put(registry.account, registry.region, _IMPOSED, scan_type)
     if configuration(tx, registry).scan_type != scan_type:
-        rules = (Rule(CONTINUOUS_SCAN, ("*",)),) if scan_type == ENHANCED else ()
-        _put(tx, registry, Configuration(scan_type, rules), now)
+        _put(tx, registry, Configuration(scan_type, default_rules(scan_type)), now)
 
 
 def _put(tx: Transaction, registry: Registry, wanted: Configuration, now: float) -> None:
