@@ -129,16 +129,17 @@ class LifecycleAction(Struct, frozen=True):
 def parse(text: str) -> LifecyclePolicy:
     """Read a lifecycle policy text.
 
-    Raises InvalidParameterException with the first failure found: first in the JSON, then in each rule
-    against the schema (specs/lifecycle-policy.json), then in the meaning of each rule, then between rules.
+    Raises InvalidParameterException with what is not as the schema (specs/lifecycle-policy.json) has it, else
+    with the first failure found in the JSON, in the meaning of each rule, or between rules.
     """
     try:
         document = read_document(text)
-        failure = next(_schema_validator().iter_errors(document), None)
-        if failure:
-            raise _invalid(_SCHEMA_FAILURES[str(failure.validator)](failure))
+        failures = _schema_failures(document)
     except (ValueError, RecursionError) as error:
         raise _unmappable() from error
+    if failures:
+        # One on each line, the last one too (https://github.com/hashicorp/terraform-provider-aws/pull/45909).
+        raise _invalid("".join(f"{failure}\n" for failure in failures))
     rules = tuple(sorted(map(_rule, document["rules"]), key=lambda rule: rule.priority))
     message = next(chain(*map(_rule_failures, rules), _policy_failures(rules)), None)
     if message:
@@ -292,7 +293,32 @@ _JSON_TYPES = {
     type(None): "null",
 }
 
-# The texts of ECR's validator, a Java library (json-schema-validator), by keyword.
+
+def _schema_failures(document: Any) -> list[str]:
+    """Return what is wrong with a document by the schema, as ECR's validator tells it.
+
+    By its texts that is a Java library, java-json-tools/json-schema-validator. It looks at the keywords of a
+    value in alphabetical order, then at the values within, properties in that order too. Once anything has
+    failed it goes no deeper, but on to what is beside: two tag lists that are null are two failures
+    (https://github.com/simple-container-com/api/issues/34), while an action that is none of the two hides
+    what is wrong within it (https://github.com/cloudposse/terraform-aws-ecr/issues/158).
+    """
+    found = {
+        (tuple(error.path), str(error.validator)): error
+        for error in _schema_validator().iter_errors(document)
+        # Where several schemas match, what tells them apart is not there: that is a failure of its own.
+        if error.validator != "oneOf" or error.context
+    }
+    places = sorted(found)
+    first = places[0][0] if places else ()
+    return [
+        _SCHEMA_FAILURES[keyword](found[path, keyword])
+        for path, keyword in places
+        if path == first or (len(path) <= len(first) and path[:-1] == first[: len(path) - 1])
+    ]
+
+
+# The texts of ECR's validator, by keyword.
 _SCHEMA_FAILURES: dict[str, Callable[[Any], str]] = {
     "required": lambda error: (
         "object has missing required properties "
@@ -300,22 +326,23 @@ _SCHEMA_FAILURES: dict[str, Callable[[Any], str]] = {
     ),
     "additionalProperties": lambda error: (
         "object instance has properties which are not allowed by the schema: "
-        f"({_json_list(error.instance.keys() - error.schema['properties'].keys())})"
+        f"{_json_list(error.instance.keys() - error.schema['properties'].keys())}"
     ),
     "type": lambda error: (
         f"instance type ({_JSON_TYPES[type(error.instance)]}) does not match any allowed primitive type "
         f"(allowed: {_json_list([error.validator_value])})"
     ),
-    "enum": lambda error: "instance value ({}) not found in enum :(possible values: {})".format(
-        json.dumps(error.instance).strip('"'), _json_list(error.validator_value)
+    "enum": lambda error: (
+        f"instance value ({_json(error.instance)}) not found in enum "
+        f"(possible values: {_json_list(error.validator_value)})"
     ),
     "minimum": lambda error: (
         "numeric instance is lower than the required minimum "
-        f"(minimum: {error.validator_value}, found: {error.instance})"
+        f"(minimum: {error.validator_value}, found: {_json(error.instance)})"
     ),
     "maximum": lambda error: (
         "numeric instance is greater than the required maximum "
-        f"(maximum: {error.validator_value}, found: {error.instance})"
+        f"(maximum: {error.validator_value}, found: {_json(error.instance)})"
     ),
     "minItems": lambda error: (
         f"array is too short: must have at least {error.validator_value} elements "
@@ -325,15 +352,18 @@ _SCHEMA_FAILURES: dict[str, Callable[[Any], str]] = {
         f"array is too long: must have at most {error.validator_value} elements "
         f"but instance has {len(error.instance)} elements"
     ),
-    # The schemas to choose from exclude each other, so that none matched.
     "oneOf": lambda error: (
         f"instance failed to match exactly one schema (matched 0 out of {len(error.validator_value)})"
     ),
 }
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _json_list(values: Iterable[str]) -> str:
-    return json.dumps(sorted(values))
+    return _json(sorted(values))
 
 
 def _unmappable() -> InvalidParameterException:
