@@ -177,9 +177,14 @@ async def update(
 ) -> PullThroughRule:
     """Set the secret or the role of a rule, or both; None leaves it as it is.
 
-    Raises PullThroughCacheRuleNotFound-, InvalidParameter-, SecretNotFound-, UnableToAccessSecret- and
-    UnableToDecryptSecretValueException.
+    Raises InvalidParameterException, also where neither is given (ECR's text as in
+    https://github.com/pulumi/pulumi-aws/issues/5714), PullThroughCacheRuleNotFound-, SecretNotFound-,
+    UnableToAccessSecret- and UnableToDecryptSecretValueException.
     """
+    if credential_arn is None and custom_role_arn is None:
+        raise errors.InvalidParameterException(
+            "Invalid input: Please set either credential arn or role arn to update the credentials"
+        )
     check_role(custom_role_arn, call.registry)
     await emulator.metadata.peek(find, call, prefix)
     if credential_arn is not None:

@@ -16,7 +16,7 @@ from ecr_emulator.core import pushes
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
-from tests.contract.conftest import put_image, sha256
+from tests.contract.conftest import put_image, refused, sha256
 from tests.serving import free_port
 from tests.upstream import OCI_INDEX, PASSWORD, USERNAME, running
 
@@ -260,6 +260,15 @@ def test_a_role_of_another_account_can_not_be_set(ecr, rule):
     assert changed["customRoleArn"] == ROLE
 
 
+def test_a_change_of_a_rule_has_to_change_something(ecr, rule):
+    before = ecr.describe_pull_through_cache_rules()["pullThroughCacheRules"]
+    assert refused(ecr.update_pull_through_cache_rule, ecrRepositoryPrefix="quay") == (
+        "InvalidParameterException",
+        "Invalid input: Please set either credential arn or role arn to update the credentials",
+    )
+    assert ecr.describe_pull_through_cache_rules()["pullThroughCacheRules"] == before
+
+
 def test_a_prefix_has_one_rule(ecr, rule):
     with pytest.raises(ecr.exceptions.PullThroughCacheRuleAlreadyExistsException, match="'quay'"):
         create_rule(ecr, "quay/", "public.ecr.aws")
@@ -290,7 +299,7 @@ def test_rules_are_paged_by_prefix(ecr):
 def test_a_rule_that_is_not_there_is_not_found(ecr):
     for operation in (
         partial(ecr.describe_pull_through_cache_rules, ecrRepositoryPrefixes=["absent"]),
-        partial(ecr.update_pull_through_cache_rule, ecrRepositoryPrefix="absent"),
+        partial(ecr.update_pull_through_cache_rule, ecrRepositoryPrefix="absent", customRoleArn=ROLE),
         partial(ecr.delete_pull_through_cache_rule, ecrRepositoryPrefix="absent"),
         partial(ecr.validate_pull_through_cache_rule, ecrRepositoryPrefix="absent"),
     ):
