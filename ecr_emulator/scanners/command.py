@@ -73,16 +73,17 @@ class CommandScanner:
 def _report(output: bytes, image: ScannedImage) -> Report:
     """Return what the output says of an image, without what does not count in this kind of scan.
 
-    Raises UnknownReportError.
+    Packages of a system that ECR does not scan count in none. Raises UnknownReportError.
     """
     report = parse(output)
-    if report.platform is None and not image.languages:
+    system = report.platform is not None
+    if report.status == UNSUPPORTED_IMAGE or not (system or image.languages):
         return Report(UNSUPPORTED_IMAGE)
     layers = _layers_by_diff_id(image)
     findings = tuple(
         replace(finding, package_layer=layers.get(finding.package_layer, finding.package_layer))
         for finding in report.findings
-        if image.languages or finding.package_manager == OS
+        if (system if finding.package_manager == OS else image.languages)
     )
     return replace(report, findings=findings)
 

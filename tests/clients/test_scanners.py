@@ -27,13 +27,15 @@ ADVISORIES = ROOT / "tests" / "clients" / "scanners" / "advisories"
 # Trivy knows Debian by the file with its version, whatever os-release tells.
 DEBIAN_RELEASE = {"etc/os-release": scanned_images.DEBIAN_RELEASE, "etc/debian_version": b"12.1\n"}
 ALPINE_RELEASE = {"etc/os-release": scanned_images.ALPINE_RELEASE, "etc/alpine-release": b"3.18.4\n"}
+PLAN9_RELEASE = {"etc/os-release": b"ID=plan9\nVERSION_ID=4\n"}
 ZLIB = b"Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:1.2.13.dfsg-1\n"
 # The layers of images, by name.
 IMAGES: dict[str, list[dict[str, bytes]]] = {
     "debian": [DEBIAN_RELEASE | {"var/lib/dpkg/status": scanned_images.DPKG_STATUS}, scanned_images.PYTHON],
     "alpine": [ALPINE_RELEASE | {"lib/apk/db/installed": scanned_images.APK_INSTALLED}],
     "sound": [DEBIAN_RELEASE | {"var/lib/dpkg/status": ZLIB}],
-    "plan9": [{"etc/os-release": b"ID=plan9\nVERSION_ID=4\n"}],
+    "plan9": [PLAN9_RELEASE],
+    "plan9 with python": [PLAN9_RELEASE, scanned_images.PYTHON],
 }
 PYTHON_FILE = next(iter(scanned_images.PYTHON))
 
@@ -290,6 +292,32 @@ def test_a_base_that_is_not_supported_fails_the_scan(by_hand, push, name):
     scanned = by_hand.start("v1")
     assert scanned["imageScanStatus"] == {"status": "FAILED", "description": UNSUPPORTED}
     assert "imageScanFindings" not in scanned
+
+
+@pytest.mark.parametrize("name", ["plan9", "busybox"])
+def test_an_enhanced_scan_of_a_base_that_is_not_supported_is_as_the_report_tells(
+    scanner, enhanced, push, name
+):
+    push(name, enhanced.reference("v1"))
+    scanned = enhanced.findings("v1")
+    # Grype's does not tell whether there are packages of languages.
+    unsupported = {"status": "UNSUPPORTED_IMAGE", "description": UNSUPPORTED}
+    assert scanned["imageScanStatus"] == {"trivy": unsupported, "grype": COMPLETED}[scanner.name]
+    assert not scanned.get("imageScanFindings", {}).get("enhancedFindings")
+
+
+def test_an_enhanced_scan_finds_packages_of_languages_on_a_base_that_is_not_supported(enhanced, push):
+    push("plan9 with python", enhanced.reference("v1"))
+    scanned = enhanced.findings("v1")
+    assert scanned["imageScanStatus"] == COMPLETED
+    assert scanned["imageScanFindings"]["findingSeverityCounts"] == {"MEDIUM": 1}
+
+
+def test_an_enhanced_scan_of_an_image_without_vulnerabilities_is_complete(enhanced, push):
+    push("sound", enhanced.reference("v1"))
+    scanned = enhanced.findings("v1")
+    assert scanned["imageScanStatus"] == COMPLETED
+    assert scanned["imageScanFindings"]["findingSeverityCounts"] == {}
 
 
 def test_an_enhanced_scan_finds_what_packages_of_languages_have_too(scanner, enhanced, push):

@@ -27,6 +27,7 @@ DAY = 24 * 3600
 REGISTRY = {"repositoryName": "app"}
 AWS = Path(sys.executable).with_name("aws")
 UNSUPPORTED = "UnsupportedImageError: The operating system and/or package manager are not supported."
+DONE = {"status": "COMPLETE", "description": "The scan was completed successfully."}
 
 
 def settings(**changed):
@@ -239,10 +240,7 @@ def test_a_scan_by_hand_finds_what_the_layers_have(server, ecr, repository):
     assert run_scans(server) == 1
     answer = findings_of(ecr)
     assert answer["imageId"] == {"imageDigest": digest, "imageTag": "v1"}
-    assert answer["imageScanStatus"] == {
-        "status": "COMPLETE",
-        "description": "The scan was completed successfully.",
-    }
+    assert answer["imageScanStatus"] == DONE
     found = answer["imageScanFindings"]
     # Of the operating system only, the worst first.
     assert [finding["name"] for finding in found["findings"]] == ["CVE-2023-5363", "CVE-2022-3715"]
@@ -893,9 +891,14 @@ def test_a_command_that_fails_fails_the_scan(tmp_path, text, changed, descriptio
     assert description in status["description"]
 
 
-def test_a_command_that_knows_no_system_fails_the_scan(tmp_path):
-    status = commanded(tmp_path, "print('{\"matches\": []}')")["imageScanStatus"]
-    assert status == {"status": "FAILED", "description": UNSUPPORTED}
+@pytest.mark.parametrize("output", [{"matches": []}, {"SchemaVersion": 2}])
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_a_command_that_knows_no_system_fails_the_scan(tmp_path, output, enhanced):
+    scanned = commanded(tmp_path, f"print({json.dumps(output)!r})", enhanced=enhanced)
+    # Grype's report does not tell whether there are packages of languages, which count in enhanced scanning.
+    complete = enhanced and "matches" in output
+    status = {"status": "UNSUPPORTED_IMAGE" if enhanced else "FAILED", "description": UNSUPPORTED}
+    assert scanned["imageScanStatus"] == (DONE if complete else status)
 
 
 def test_a_command_that_is_not_there_fails_the_scan():

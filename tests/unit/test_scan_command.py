@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from ecr_emulator.scanners.base import ScannedBlob, ScannedImage
+from ecr_emulator.scanners.base import Report, ScannedBlob, ScannedImage
 from ecr_emulator.scanners.command import CommandScanner, write_layout
 
 MATCH = {
@@ -80,8 +81,46 @@ def test_a_layout_that_finds_no_room_fails_the_scan(image, monkeypatch):
 def test_layers_that_are_named_by_their_content_are_those_of_the_manifest(image, tmp_path, config, layer):
     if config is not None:
         image.config.path.write_text(config)
-    output = tmp_path / "report.json"
-    output.write_text(json.dumps(REPORT))
-    scanner = CommandScanner(f"sh -c 'cat {output}' {{layout}}", timeout=30)
-    report = asyncio.run(scanner.scan(image))
+    report = scan(image, tmp_path, REPORT)
     assert [finding.package_layer for finding in report.findings] == [layer]
+
+
+def scan(image, folder, document):
+    """Scan an image with a command that says what a document has."""
+    output = folder / "report.json"
+    output.write_text(json.dumps(document))
+    return asyncio.run(CommandScanner(f"sh -c 'cat {output}' {{layout}}", timeout=30).scan(image))
+
+
+OF_SYSTEM = {
+    "vulnerability": {"id": "CVE-2024-0001", "severity": "High"},
+    "artifact": {"name": "bash", "version": "1", "type": "alpm"},
+}
+OF_LANGUAGE = {
+    "vulnerability": {"id": "CVE-2024-0002", "severity": "High"},
+    "artifact": {"name": "six", "version": "1", "type": "python"},
+}
+
+
+@pytest.mark.parametrize(
+    ("languages", "system", "status", "names"),
+    [
+        (False, "debian", "COMPLETE", ["bash"]),
+        (False, "arch", "UNSUPPORTED_IMAGE", []),
+        (False, "", "UNSUPPORTED_IMAGE", []),
+        (True, "debian", "COMPLETE", ["bash", "six"]),
+        # Packages of a system that ECR does not scan count no more than for the scanner of layers.
+        (True, "arch", "COMPLETE", ["six"]),
+        (True, "", "COMPLETE", ["six"]),
+    ],
+)
+def test_packages_count_by_the_kind_of_scan_and_the_system(image, tmp_path, languages, system, status, names):
+    document = {"matches": [OF_SYSTEM, OF_LANGUAGE], "distro": {"name": system, "version": "1"}}
+    report = scan(replace(image, languages=languages), tmp_path, document)
+    assert (report.status, [finding.package_name for finding in report.findings]) == (status, names)
+
+
+@pytest.mark.parametrize("languages", [False, True])
+def test_an_image_that_a_scanner_found_nothing_to_scan_in_is_unsupported(image, tmp_path, languages):
+    nothing = {"SchemaVersion": 2, "ArtifactType": "container_image", "Metadata": {"Size": 10752}}
+    assert scan(replace(image, languages=languages), tmp_path, nothing) == Report("UNSUPPORTED_IMAGE")

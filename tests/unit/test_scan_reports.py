@@ -247,11 +247,94 @@ def test_systems_that_grype_names(name, version, platform):
     assert parse(json.dumps(document).encode()).platform == platform
 
 
+def trivy(system, *results):
+    """What Trivy 0.74 says of an image; it has no Results where it has none."""
+    metadata = {
+        "Size": 10752,
+        "DiffIDs": ["sha256:cd"],
+        "ImageConfig": {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}},
+        "Layers": [{"Size": 10752, "Digest": "sha256:ab", "DiffID": "sha256:cd"}],
+    }
+    return {
+        "SchemaVersion": 2,
+        "Trivy": {"Version": "0.74.0"},
+        "CreatedAt": "2026-11-26T12:00:00.123456789Z",
+        "ArtifactName": "/tmp/layout",
+        "ArtifactType": "container_image",
+        "Metadata": metadata | ({"OS": system} if system else {}),
+        **({"Results": list(results)} if results else {}),
+    }
+
+
+DEBIAN = {"Family": "debian", "Name": "12.1"}
+DEBIAN_PACKAGES = {
+    "Target": "/tmp/layout (debian 12.1)",
+    "Class": "os-pkgs",
+    "Type": "debian",
+    "Packages": [{"ID": "zlib1g@1:1.2.13", "Name": "zlib1g", "Version": "1.2.13", "Epoch": 1}],
+}
+PYTHON_PACKAGES = {
+    "Target": "Python",
+    "Class": "lang-pkgs",
+    "Type": "python-pkg",
+    "Packages": [{"Name": "six", "Version": "1.16.0", "FilePath": "usr/lib/six.dist-info/METADATA"}],
+}
+GO_PROGRAM = {
+    "Target": "app",
+    "Class": "lang-pkgs",
+    "Type": "gobinary",
+    "Packages": [{"Name": "stdlib", "Version": "v1.26.0"}],
+}
+AZURE_PACKAGES = {
+    "Target": "/tmp/layout (azurelinux 3.0)",
+    "Class": "os-pkgs",
+    "Type": "azurelinux",
+    "Vulnerabilities": [
+        {"VulnerabilityID": "CVE-2024-0001", "PkgName": "zlib", "InstalledVersion": "1", "Severity": "HIGH"}
+    ],
+}
+SECRET = {"Target": "/key.pem", "Class": "secret", "Secrets": [{"RuleID": "private-key"}]}
+
+
 @pytest.mark.parametrize(
-    "document", [{"SchemaVersion": 2}, {"SchemaVersion": 2, "Results": None}, {"matches": []}]
+    ("document", "status"),
+    [
+        # a system that ECR scans, without any findings
+        (trivy(DEBIAN, DEBIAN_PACKAGES), "COMPLETE"),
+        # one without a package database, or of which packages are not listed
+        (trivy(DEBIAN, {**DEBIAN_PACKAGES, "Packages": None}), "COMPLETE"),
+        # one whose advisories Trivy does not have, and so no result either
+        (trivy({"Family": "fedora", "Name": "42"}), "COMPLETE"),
+        # packages of languages on no system, and on one that ECR does not scan
+        (trivy(None, PYTHON_PACKAGES), "COMPLETE"),
+        (trivy(None, GO_PROGRAM), "COMPLETE"),
+        (trivy({"Family": "azurelinux", "Name": "3.0"}, AZURE_PACKAGES, PYTHON_PACKAGES), "COMPLETE"),
+        # nothing, as in an image FROM scratch or of BusyBox
+        (trivy(None), "UNSUPPORTED_IMAGE"),
+        ({"SchemaVersion": 2}, "UNSUPPORTED_IMAGE"),
+        ({"SchemaVersion": 2, "Metadata": None, "Results": None}, "UNSUPPORTED_IMAGE"),
+        # packages of which nobody knows the system
+        (trivy({"Family": "none", "Name": ""}), "UNSUPPORTED_IMAGE"),
+        # a system that ECR does not scan alone
+        (trivy({"Family": "azurelinux", "Name": "3.0"}, AZURE_PACKAGES), "UNSUPPORTED_IMAGE"),
+        # what is found in files is of no packages
+        (trivy(None, SECRET), "UNSUPPORTED_IMAGE"),
+    ],
 )
-def test_a_report_without_findings(document):
-    assert parse(json.dumps(document).encode()) == Report("COMPLETE")
+def test_what_trivy_says_of_an_image_tells_whether_it_is_supported(document, status):
+    assert parse(json.dumps(document).encode()).status == status
+
+
+@pytest.mark.parametrize("name", ["debian", "busybox", "archlinux", ""])
+def test_what_grype_says_of_an_image_does_not_tell_that_it_has_no_packages(name):
+    document = {
+        "matches": [],
+        "source": {"type": "image", "target": {"userInput": "/tmp/layout", "layers": []}},
+        "distro": {"name": name, "version": "1", "idLike": None},
+        "descriptor": {"name": "grype", "version": "0.121.3"},
+    }
+    report = parse(json.dumps(document).encode())
+    assert (report.status, report.findings) == ("COMPLETE", ())
 
 
 @pytest.mark.parametrize(

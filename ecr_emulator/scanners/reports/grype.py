@@ -34,7 +34,11 @@ _SOURCES = {"": _NVD, "nvd": _NVD, "nvd@nist.gov": _NVD, "github": "GHSA"}
 
 
 def report(document: dict[str, Any]) -> Report:
-    """Return the report that Grype's says the same as."""
+    """Return the report that Grype's says the same as.
+
+    It is complete whatever the image is: Grype lists only the packages that match something, so that an image
+    of no known system without matches may have packages of languages, or none.
+    """
     system = document.get("distro") or {}
     name = system.get("name", "")
     return Report(

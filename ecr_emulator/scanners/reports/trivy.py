@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ecr_emulator.scanners import cvss, severity
-from ecr_emulator.scanners.base import COMPLETE, OS, Cvss, Finding, Report
+from ecr_emulator.scanners.base import COMPLETE, OS, UNSUPPORTED_IMAGE, Cvss, Finding, Report
 from ecr_emulator.scanners.packages import NODE, PYTHON, supported_platform
 from ecr_emulator.scanners.reports import purls, times
 
@@ -33,17 +33,18 @@ _SYSTEMS = {
 
 
 def report(document: dict[str, Any]) -> Report:
-    """Return the report that Trivy's says the same as."""
+    """Return the report that Trivy's says the same as.
+
+    The image is not supported where Trivy came upon no system that ECR scans and on no packages of languages,
+    for each kind of which it has a result, whether or not anything is wrong with them.
+    """
+    results = document.get("Results") or ()
     findings = [
-        _finding(found, result)
-        for result in document.get("Results") or ()
-        for found in result.get("Vulnerabilities") or ()
+        _finding(found, result) for result in results for found in result.get("Vulnerabilities") or ()
     ]
-    return Report(
-        COMPLETE,
-        findings=tuple(findings),
-        platform=_platform((document.get("Metadata") or {}).get("OS") or {}),
-    )
+    platform = _platform((document.get("Metadata") or {}).get("OS") or {})
+    supported = platform or any(result.get("Class") == "lang-pkgs" for result in results)
+    return Report(COMPLETE if supported else UNSUPPORTED_IMAGE, findings=tuple(findings), platform=platform)
 
 
 def _platform(system: dict[str, Any]) -> str | None:
