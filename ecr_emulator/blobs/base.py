@@ -14,7 +14,9 @@ from typing import Protocol
 from msgspec import Struct
 
 # The algorithms of the OCI image specification that are registered; the length is that of the hex.
-_DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+DIGEST_PATTERN = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+_DIGEST = re.compile(DIGEST_PATTERN)
+_HASHERS = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 # Seconds that a request waits for another that is writing to the same upload.
 PATIENCE = 5.0
@@ -59,7 +61,7 @@ def is_digest(text: str) -> bool:
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of some bytes."""
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return f"{algorithm}:{_HASHERS[algorithm](content).hexdigest()}"
 
 
 def new_name(digest: str, upload_id: str) -> str:

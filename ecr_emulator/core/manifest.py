@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import DecodeError, Meta, Struct, ValidationError
+from msgspec.json import Decoder
 
-from ecr_emulator.blobs.base import digest_of, is_digest
+from ecr_emulator.blobs.base import DIGEST_PATTERN, digest_of
 from ecr_emulator.core import errors
 
 # ECR's limit, and botocore's (ImageManifest).
@@ -22,14 +21,34 @@ IMAGE_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
 
 
-class Descriptor(Struct, frozen=True):
+class Descriptor(Struct, frozen=True, rename="camel"):
     """What a manifest says of a blob or of a child manifest; ``size`` in bytes."""
 
-    digest: str
-    size: int
+    digest: Annotated[str, Meta(pattern=rf"\A(?:{DIGEST_PATTERN})\Z")]
+    size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
     media_type: str
-    external: bool
-    """Whether the bytes are somewhere else, as those of Windows base layers are (``urls``)."""
+    urls: Any = None
+
+    @property
+    def external(self) -> bool:
+        """Whether the bytes are somewhere else, as those of Windows base layers are (``urls``)."""
+        return bool(self.urls)
+
+
+class _Document(Struct, frozen=True, rename="camel"):
+    """The members of a manifest that count; others may be anything."""
+
+    schema_version: Any = None
+    media_type: str | None = None
+    artifact_type: str | None = None
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] | None = None
+    manifests: tuple[Descriptor, ...] | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+_DECODER = Decoder(_Document)
 
 
 class Manifest(Struct, frozen=True):
@@ -41,6 +60,9 @@ class Manifest(Struct, frozen=True):
     artifact_type: str | None
     config: Descriptor | None
     layers: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    """Config and layers that have to be in the repository."""
+
     children: tuple[Descriptor, ...]
     subject: Descriptor | None
     annotations: dict[str, str] | None
@@ -49,12 +71,6 @@ class Manifest(Struct, frozen=True):
     def is_index(self) -> bool:
         """Whether it lists manifests instead of layers."""
         return self.media_type in INDEX_TYPES
-
-    @property
-    def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers that have to be in the repository."""
-        blobs = (self.config, *self.layers) if self.config else self.layers
-        return tuple(blob for blob in blobs if not blob.external)
 
 
 def invalid(constraint: str) -> errors.InvalidParameterException:
@@ -72,7 +88,7 @@ def parse(content: bytes, media_type: str | None = None, algorithm: str = "sha25
     if len(content) > MAX_SIZE:
         raise invalid(f"Member must have length less than or equal to {MAX_SIZE}")
     document = _load(content)
-    stated = document.get("mediaType")
+    stated = document.media_type
     if stated is not None and media_type is not None and stated != media_type:
         raise invalid("Manifest media type does not match the media type of the request")
     media_type = media_type or stated
@@ -80,66 +96,37 @@ def parse(content: bytes, media_type: str | None = None, algorithm: str = "sha25
         # PutImage's documentation: without mediaType in the manifest the request has to name it.
         raise invalid("Manifest media type must be specified")
     if media_type not in (*IMAGE_TYPES, *INDEX_TYPES):
-        raise invalid(f"Manifest media type {str(media_type)[:255]} is not supported")
-    if document.get("schemaVersion") != 2:
+        raise invalid(f"Manifest media type {media_type[:255]} is not supported")
+    if document.schema_version != 2:
         raise invalid("Manifest schema version must be 2")
     is_index = media_type in INDEX_TYPES
-    if is_index and ("layers" in document or "config" in document):
+    if is_index and (document.config is not None or document.layers is not None):
         raise invalid("Invalid manifest list: it has layers")
-    config = None if is_index else _descriptor(document.get("config"), "config")
-    artifact_type = document.get("artifactType")
-    annotations = document.get("annotations")
-    if artifact_type is not None and not isinstance(artifact_type, str):
-        raise invalid("artifactType must be a string")
-    if annotations is not None and not _is_text_map(annotations):
-        raise invalid("annotations must map strings to strings")
-    subject = document.get("subject")
+    for member in ("manifests",) if is_index else ("config", "layers"):
+        if getattr(document, member) is None:
+            raise invalid(f"{member}: Object missing required field")
+    config, layers = document.config, document.layers or ()
     return Manifest(
         content=content,
         digest=digest_of(content, algorithm),
         media_type=media_type,
-        artifact_type=artifact_type or None,
+        artifact_type=document.artifact_type or None,
         config=config,
-        layers=() if is_index else tuple(_descriptors(document, "layers")),
-        children=tuple(_descriptors(document, "manifests")) if is_index else (),
-        subject=None if subject is None else _descriptor(subject, "subject"),
-        annotations=annotations,
+        layers=layers,
+        blobs=tuple([blob for blob in ((config, *layers) if config else layers) if not blob.urls]),
+        children=document.manifests or () if is_index else (),
+        subject=document.subject,
+        annotations=document.annotations,
     )
 
 
-def _load(content: bytes) -> dict[str, Any]:
+def _load(content: bytes) -> _Document:
     try:
-        document = json.loads(content)
-        if b"\\u" in content:
-            # Escapes can make halves of surrogate pairs, which are no text.
-            json.dumps(document, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        # What is passed over is not looked at, but all of it is given out as text.
+        content.decode()
+        return _DECODER.decode(content)
+    except ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        raise invalid(f"{path.rstrip('`')}: {reason}" if path else "Invalid JSON syntax") from None
+    except (DecodeError, ValueError, RecursionError):
         raise invalid("Invalid JSON syntax") from None
-    if not isinstance(document, dict):
-        raise invalid("Invalid JSON syntax")
-    return document
-
-
-def _descriptors(document: dict[str, Any], member: str) -> Iterator[Descriptor]:
-    listed = document.get(member)
-    if not isinstance(listed, list):
-        raise invalid(f"{member} must be a list")
-    for entry in listed:
-        yield _descriptor(entry, member)
-
-
-def _descriptor(entry: Any, member: str) -> Descriptor:
-    if not isinstance(entry, dict):
-        raise invalid(f"{member} must be a descriptor")
-    digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
-    if not isinstance(digest, str) or not is_digest(digest):
-        raise invalid(f"{member} must have a valid digest")
-    if type(size) is not int or not 0 <= size < 1 << 63:
-        raise invalid(f"{member} must have a valid size")
-    if not isinstance(media_type, str):
-        raise invalid(f"{member} must have a media type")
-    return Descriptor(digest, size, media_type, external=bool(entry.get("urls")))
-
-
-def _is_text_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())

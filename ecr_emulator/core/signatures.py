@@ -160,6 +160,6 @@ def _sign(
 ) -> tuple[bytes, tuple[bytes, ...]]:
     from ecr_emulator.core import notary
 
-    target = Descriptor(image.digest, image.manifest_size, image.media_type, external=False)
+    target = Descriptor(image.digest, image.manifest_size, image.media_type)
     signature = notary.sign(target, profile_arn, signer, root, now)
     return signature.manifest, signature.blobs

@@ -72,18 +72,27 @@ WRONG = {
     "another type than the request's": (IMAGE | {"mediaType": manifest.OCI_INDEX}, "does not match"),
     "unknown type": (IMAGE | {"mediaType": "text/plain"}, "is not supported"),
     "schema version": (IMAGE | {"schemaVersion": 1}, "schema version must be 2"),
-    "config missing": ({k: v for k, v in IMAGE.items() if k != "config"}, "config must be a descriptor"),
-    "layers missing": ({k: v for k, v in IMAGE.items() if k != "layers"}, "layers must be a list"),
-    "layer no object": (IMAGE | {"layers": [1]}, "layers must be a descriptor"),
-    "digest malformed": (IMAGE | {"layers": [LAYER | {"digest": "sha256:0"}]}, "valid digest"),
-    "size negative": (IMAGE | {"layers": [LAYER | {"size": -1}]}, "valid size"),
-    "size no integer": (IMAGE | {"layers": [LAYER | {"size": True}]}, "valid size"),
-    "descriptor without type": (IMAGE | {"config": CONFIG | {"mediaType": None}}, "media type"),
-    "artifactType": (IMAGE | {"artifactType": 1}, "artifactType must be a string"),
-    "annotations": (IMAGE | {"annotations": {"a": 1}}, "annotations must map"),
-    "subject": (IMAGE | {"subject": "x"}, "subject must be a descriptor"),
+    "config missing": ({k: v for k, v in IMAGE.items() if k != "config"}, "'config: Object missing"),
+    "layers missing": ({k: v for k, v in IMAGE.items() if k != "layers"}, "'layers: Object missing"),
+    "layer no object": (IMAGE | {"layers": [1]}, r"'layers\[0\]: Expected `object`, got `int`'"),
+    "digest malformed": (
+        IMAGE | {"layers": [LAYER | {"digest": "sha256:0"}]},
+        r"'layers\[0\].digest: Expected `str` matching",
+    ),
+    "size negative": (IMAGE | {"layers": [LAYER | {"size": -1}]}, r"'layers\[0\].size: Expected `int` >= 0'"),
+    "size no integer": (
+        IMAGE | {"layers": [LAYER | {"size": True}]},
+        r"'layers\[0\].size: Expected `int`, got `bool`'",
+    ),
+    "descriptor without type": (
+        IMAGE | {"config": CONFIG | {"mediaType": None}},
+        "'config.mediaType: Expected `str`",
+    ),
+    "artifactType": (IMAGE | {"artifactType": 1}, "'artifactType: Expected `str"),
+    "annotations": (IMAGE | {"annotations": {"a": 1}}, r"'annotations\[...\]: Expected `str`"),
+    "subject": (IMAGE | {"subject": "x"}, "'subject: Expected `object"),
     "index with layers": (INDEX | {"layers": []}, "it has layers"),
-    "index without manifests": (INDEX | {"manifests": None}, "manifests must be a list"),
+    "index without manifests": (INDEX | {"manifests": None}, "'manifests: Object missing"),
 }
 
 
