@@ -212,6 +212,12 @@ class Guard:
         """Run a function that may write. Raises AccessDeniedException instead, if it is the first."""
         return await self._metadata.write(self._checked(function), *args, **kwargs)
 
+    async def write_briefly(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that may write few rows. Raises what ``write`` does."""
+        return await self._metadata.write_briefly(self._checked(function), *args, **kwargs)
+
     async def write_lazily(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,30 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from msgspec import Struct
-
 from ecr_emulator.metadata.schema import SchemaTooNewError, WrongSchemaError, migrations, newest
+from ecr_emulator.metadata.sqlite_writer import SqliteWriter
 from ecr_emulator.metadata.store import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 2
-# Writers that wait share one commit, and so one fsync.
-LARGEST_BATCH = 64
-
-
-class _Job(Struct, frozen=True):
-    """What the writer is to do."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    function: Callable[[Transaction], Any]
-    is_durable: bool
-    """Whether it has to be on the disk before it is acknowledged."""
-
-
-_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class SqliteDatabase:
@@ -160,9 +142,7 @@ class SqliteMetadata:
         except BaseException:
             writer.close()
             raise
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_forever, args=(writer,), name="metadata-writer")
-        self._writer.start()
+        self._writer = SqliteWriter(writer, Transaction(SqliteDatabase(writer)), durable=durable)
         self._reader_connections: list[sqlite3.Connection] = []
         self._peeker = self._open_reader()
         self._reader = threading.local()
@@ -195,19 +175,19 @@ class SqliteMetadata:
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash."""
-        return await self._enqueue(lambda tx: function(tx, *args, **kwargs), is_durable=True)
+        return await self._writer.write(lambda tx: function(tx, *args, **kwargs), is_durable=True)
+
+    async def write_briefly(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that writes few rows, on the event loop. Once this returns, they survive a crash."""
+        return await self._writer.write_here(lambda tx: function(tx, *args, **kwargs))
 
     async def write_lazily(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that may write. Once this returns, what it wrote survives a crash of the server."""
-        return await self._enqueue(lambda tx: function(tx, *args, **kwargs), is_durable=False)
-
-    async def _enqueue(self, function: Callable[[Transaction], T], *, is_durable: bool) -> T:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(loop, future, function, is_durable))
-        return await future
+        return await self._writer.write(lambda tx: function(tx, *args, **kwargs), is_durable=False)
 
     def version(self) -> int | None:
         """Return the number by which a connection of SQLite tells that others have written."""
@@ -230,8 +210,7 @@ class SqliteMetadata:
 
     async def close(self) -> None:
         """Finish what was begun and close the connections."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._writer.join)
+        await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._reader_connections:
             connection.close()
@@ -244,61 +223,3 @@ class SqliteMetadata:
         connection.execute("PRAGMA query_only = ON")
         self._reader_connections.append(connection)
         return _Snapshots(connection)
-
-    def _write_forever(self, connection: sqlite3.Connection) -> None:
-        transaction = Transaction(SqliteDatabase(connection))
-        stopping, syncs = False, self._durable
-        while not stopping:
-            jobs = [self._jobs.get()]
-            while len(jobs) < LARGEST_BATCH and not self._jobs.empty():
-                jobs.append(self._jobs.get())
-            stopping = None in jobs
-            wanted = [job for job in jobs if job is not None and not job.future.cancelled()]
-            # What need not wait for the disk comes first.
-            for is_durable in (False, True):
-                batch = [job for job in wanted if job.is_durable == is_durable]
-                if not batch:
-                    continue
-                if self._durable and syncs != is_durable:
-                    syncs = is_durable
-                    connection.execute(f"PRAGMA synchronous = {'FULL' if syncs else 'NORMAL'}")
-                _write_batch(connection, transaction, batch)
-        connection.close()
-
-
-def _write_batch(connection: sqlite3.Connection, transaction: Transaction, batch: Sequence[_Job]) -> None:
-    """Run the jobs one after the other in one commit; each is undone alone where it fails."""
-    outcomes: list[_Outcome] = []
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for job in batch:
-            connection.execute("SAVEPOINT job")
-            try:
-                outcomes.append((job.future, job.function(transaction), None))
-            except BaseException as error:
-                connection.execute("ROLLBACK TO job")
-                outcomes.append((job.future, None, error))
-            connection.execute("RELEASE job")
-        connection.execute("COMMIT")
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        outcomes = [(job.future, None, error) for job in batch]
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
-    for job, outcome in zip(batch, outcomes, strict=True):
-        by_loop.setdefault(job.loop, []).append(outcome)
-    for loop, settled in by_loop.items():
-        # A loop that has been closed has nobody left to be told.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, settled)
-
-
-def _settle(outcomes: Sequence[_Outcome]) -> None:
-    """Tell those who wait what became of their jobs: of a whole batch, the loop being woken once."""
-    for future, result, failure in outcomes:
-        if future.cancelled():
-            continue
-        if failure is None:
-            future.set_result(result)
-        else:
-            future.set_exception(failure)

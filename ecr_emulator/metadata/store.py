@@ -150,6 +150,15 @@ class MetadataStore(Protocol):
         """
         ...
 
+    async def write_briefly(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function that writes few rows by their keys, as ``write`` does: where that is quick, at once.
+
+        A store whose database is in the process has no thread to hand it to; all else waits meanwhile.
+        """
+        ...
+
     async def write_lazily(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

@@ -55,7 +55,7 @@ async def put(context: Context) -> web.Response:
     algorithm = image_id.digest.partition(":")[0] if image_id.digest else "sha256"
     parsed = manifest.parse(content, media_type, algorithm)
     try:
-        await context.emulator.metadata.write(
+        await context.emulator.metadata.write_briefly(
             images.push,
             context.call,
             context.name,

@@ -12,6 +12,7 @@ def unblocked_loop() -> Iterator[BlockBuster]:
     with blockbuster_ctx("ecr_emulator") as detector:
         for name, function in detector.functions.items():
             if name.startswith("sqlite3."):
-                # Reading a few rows takes less time than to wake a thread.
+                # A few rows take less time than to wake a thread.
                 function.can_block_in("ecr_emulator/metadata/sqlite.py", {"peek", "version"})
+                function.can_block_in("ecr_emulator/metadata/sqlite_writer.py", {"_flush"})
         yield detector

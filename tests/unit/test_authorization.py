@@ -182,7 +182,7 @@ class Metadata:
     async def read(self, function, *args, **kwargs):
         return function(self.tx, *args, **kwargs)
 
-    write = write_lazily = read
+    write = write_briefly = write_lazily = read
 
 
 def note(tx, metadata, what):
@@ -190,7 +190,7 @@ def note(tx, metadata, what):
     return what
 
 
-@pytest.mark.parametrize("way", ["read", "write", "write_lazily"])
+@pytest.mark.parametrize("way", ["read", "write", "write_briefly", "write_lazily"])
 def test_the_first_transaction_of_a_request_decides(tx, monkeypatch, way):
     decisions = []
 

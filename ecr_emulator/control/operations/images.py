@@ -50,7 +50,7 @@ async def put_image(emulator: Emulator, call: Call, given: Input) -> Output:
     expected = given.get("imageDigest")
     algorithm = "sha512" if expected is not None and expected.startswith("sha512:") else "sha256"
     parsed = manifest.parse(content, given.get("imageManifestMediaType"), algorithm)
-    image = await emulator.metadata.write(
+    image = await emulator.metadata.write_briefly(
         images.put,
         call,
         given["repositoryName"],

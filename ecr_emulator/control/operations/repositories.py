@@ -40,7 +40,7 @@ def patterns(given: Input) -> tuple[str, ...]:
 async def create_repository(emulator: Emulator, call: Call, given: Input) -> Output:
     """Create a repository."""
     encryption = given.get("encryptionConfiguration", {})
-    repository = await emulator.metadata.write(
+    repository = await emulator.metadata.write_briefly(
         repositories.create,
         call,
         given["repositoryName"],
