@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -32,6 +33,8 @@ _COMMANDS = {
 _INTERRUPTED = 130
 # The exit status of an explanation that tells of a denial.
 _DENIED = 3
+# New objects that may have cycles after which the server looks for those; Python's 700 are one request's.
+_YOUNG_OBJECTS = 10_000
 _DESCRIPTION = "An AWS-compatible Amazon ECR emulator: the ECR API and an OCI registry over one store."
 _SERVE_EPILOG = f"""\
 Each flag is also an environment variable ({ENVIRONMENT_PREFIX}PORT=5000) and a key of the TOML file
@@ -146,6 +149,8 @@ def _serve(settings: Settings) -> int:
         from ecr_emulator import logs
         from ecr_emulator.server import StartError, running
 
+    # What requests make dies without it; cycles, as of exceptions, are few.
+    gc.set_threshold(_YOUNG_OBJECTS)
     logs.configure(settings.log_format, settings.log_level)
     logger = logging.getLogger("ecr_emulator")
 

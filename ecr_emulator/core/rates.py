@@ -27,6 +27,8 @@ class Rates:
 
         ``now`` is in seconds since 1970. Where the clock was put back, buckets fill up from there on.
         """
+        if not self._limits:
+            return
         left = {
             (registry, operation): self._credits(registry, operation, now)
             for operation in operations
