@@ -35,7 +35,7 @@ IMAGES_OF_EACH = 1000
 REPOSITORIES = 10
 # More of them, for the size of their rows.
 EMPTY_REPOSITORIES = 10_000
-TABLES = ("repositories", "images", "manifests", "image_references", "layers", "blobs", "tags")
+TABLES = ("repositories", "images", "manifests", "layers", "blobs", "tags")
 PULLS = 2000
 PAGE = 500  # rows of one transaction of garbage collection
 POLICY = json.dumps(
@@ -56,8 +56,9 @@ def main(url: str) -> None:
     asyncio.run(fill.main(url, REPOSITORIES, IMAGES_OF_EACH))
     asyncio.run(_add_empty_repositories(url))
     with psycopg.connect(url, autocommit=True) as connection:
-        # Each image has counted in its repository's row: the versions of it that are left are no measure.
+        # Each image has counted in the rows of its repository and its layers: old versions are no measure.
         connection.execute("VACUUM FULL repositories")
+        connection.execute("VACUUM FULL layers")
         connection.execute("VACUUM ANALYZE")
         sizes = {table: _size(connection, table) for table in TABLES}
         database = psutil.Process(connection.info.backend_pid).parent()
@@ -127,7 +128,7 @@ async def _each(
 
 
 def _scan_layers(tx: Transaction, last: Any) -> tuple[int, Any]:
-    rows = tx.layers.scan(fill.NOW + 1, last or (0, ""), PAGE)
+    rows = tx.layers.scan(fill.NOW + 1, last or 0, PAGE)
     return len(rows), rows[-1][0] if rows else None
 
 
@@ -187,8 +188,12 @@ def _processor_time(database: psutil.Process, *, own: bool = True) -> Iterator[C
     """Give a function that tells what the block took PostgreSQL's backends and, if ``own``, this process."""
 
     def now() -> dict[int, float]:
-        processes = [process for process in database.children() if "autovacuum" not in str(process.cmdline())]
-        times = {process.pid: sum(process.cpu_times()[:2]) for process in processes}
+        times = {}
+        for process in database.children():
+            # Workers of autovacuum come and go.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "autovacuum" not in str(process.cmdline()):
+                    times[process.pid] = sum(process.cpu_times()[:2])
         return times | ({0: time.process_time()} if own else {})
 
     before, after = now(), dict[int, float]()

@@ -41,7 +41,6 @@ class Assumed:
 
     repositories: int = 1_000_000
     images: int = 1_000_000_000
-    references_per_image: float = 6  # a config and five layers
     blobs_per_image: float = 2  # a config and a layer that no other image has
     shared_layers_per_repository: float = 4
     hot: float = 0.01  # of the images, those that are pulled or pushed within a day
@@ -67,7 +66,6 @@ def rows(assumed: Assumed) -> dict[str, float]:
         "repositories": assumed.repositories,
         "images": assumed.images,
         "manifests": assumed.images,
-        "image_references": assumed.images * assumed.references_per_image,
         "layers": unique + assumed.repositories * assumed.shared_layers_per_repository,
         "blobs": unique,
         "tags": assumed.images,

@@ -55,8 +55,7 @@ def update_storage_class(
             f"registry with id '{repository.account}' is referenced by a manifest list, which has to be "
             "archived first"
         )
-    tx.images.archive(repository.id, [image.digest], call.now)
-    archived = replace(image, status="ARCHIVED", last_archived_at=call.now)
+    archived = images.archive(tx, image, call.now)
     events.on_storage_class(tx, repository, archived, call.now)
     return archived
 
@@ -75,8 +74,7 @@ def finish_restoring(tx: Transaction, call: Call, task: Task) -> None:
     # The time tells this stay in the archive from a later one.
     if image.status != "ACTIVATING" or image.last_archived_at != payload["archivedAt"]:
         return
-    tx.images.restore(image.id, call.now)
-    restored = replace(image, status="ACTIVE", last_activated_at=call.now)
+    restored = images.restore(tx, image, call.now)
     for number, tag in enumerate(tx.tags.of_image(image.id) or [None]):
         pushes.announce(tx, call, Push(repository, restored, tag, number == 0, "archive"))
     events.on_storage_class(tx, repository, restored, call.now)

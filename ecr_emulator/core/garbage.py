@@ -18,7 +18,6 @@ from msgspec import Struct
 from ecr_emulator.blobs.base import UploadBusyError, UploadMissingError, published_at, upload_of
 from ecr_emulator.core.emulator import Stores
 from ecr_emulator.metadata.blobs import StoredBlob
-from ecr_emulator.metadata.layers import LayerKey
 from ecr_emulator.metadata.store import Transaction
 
 # Rows and names that are looked at in one transaction.
@@ -48,8 +47,8 @@ async def find(stores: Stores) -> Garbage:
         uploads += len(upload_ids)
     async for upload_ids in _abandoned_uploads(stores, _HOLD_TIME):
         uploads += len(upload_ids)
-    async for keys in _unused_layers(stores, before):
-        layers += len(keys)
+    async for layer_ids in _unused_layers(stores, before):
+        layers += len(layer_ids)
     async for unused in _unused_blobs(stores, before):
         blobs, size = blobs + len(unused), size + sum(blob.size for blob in unused)
     async for name in stray_names(stores):
@@ -67,8 +66,8 @@ async def collect(stores: Stores) -> Garbage:
         for upload_id in upload_ids:
             uploads += await _end(stores, upload_id, before)
     uploads += await discard_abandoned(stores, _HOLD_TIME)
-    async for keys in _unused_layers(stores, before):
-        layers += await stores.metadata.write(_delete_layers, keys, before)
+    async for layer_ids in _unused_layers(stores, before):
+        layers += await stores.metadata.write(_delete_layers, layer_ids, before)
     blobs, size = await _remove_blobs(stores)
     async for name in stray_names(stores):
         removed = await stores.blobs.remove(name)
@@ -153,21 +152,21 @@ def _goes_on(tx: Transaction, upload_id: str, before: float) -> bool:
     return bool(tx.uploads.known([upload_id]))
 
 
-async def _unused_layers(stores: Stores, before: float) -> AsyncIterator[list[LayerKey]]:
+async def _unused_layers(stores: Stores, before: float) -> AsyncIterator[list[int]]:
     """Give the layers that no image has, and that no push has counted on since ``before``."""
-    last: LayerKey = (0, "")
+    last = 0
     while scanned := await stores.metadata.read(_scan_layers, before, last):
         last = scanned[-1][0]
-        if unused := [key for key, is_unused in scanned if is_unused]:
+        if unused := [layer_id for layer_id, is_unused in scanned if is_unused]:
             yield unused
 
 
-def _scan_layers(tx: Transaction, before: float, last: LayerKey) -> list[tuple[LayerKey, bool]]:
+def _scan_layers(tx: Transaction, before: float, last: int) -> list[tuple[int, bool]]:
     return tx.layers.scan(before, last, _BATCH)
 
 
-def _delete_layers(tx: Transaction, keys: Collection[LayerKey], before: float) -> int:
-    return tx.layers.delete_unused(keys, before)
+def _delete_layers(tx: Transaction, layer_ids: Collection[int], before: float) -> int:
+    return tx.layers.delete_unused(layer_ids, before)
 
 
 async def _unused_blobs(stores: Stores, before: float | None = None) -> AsyncIterator[list[StoredBlob]]:

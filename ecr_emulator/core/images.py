@@ -24,7 +24,7 @@ from ecr_emulator.core import (
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.deletions import Deletion
 from ecr_emulator.core.emulator import Emulator
-from ecr_emulator.core.manifest import Manifest
+from ecr_emulator.core.manifest import Manifest, parse
 from ecr_emulator.core.names import TAG_PATTERN, is_tag
 from ecr_emulator.core.pushes import Push
 from ecr_emulator.core.scanning import ShownScan
@@ -128,8 +128,7 @@ def put(
     if image is None:
         image = _insert(tx, call, repository, manifest, check_references=check_references)
     elif is_archived:
-        tx.images.restore(image.id, call.now)
-        image = replace(image, status="ACTIVE", last_activated_at=call.now)
+        image = restore(tx, image, call.now)
     if tag is not None and not is_tagged:
         put_tag(tx, call, repository, image, tag)
     pushes.announce(tx, call, Push(repository, image, tag, is_new, "replication" if replicated else "client"))
@@ -203,16 +202,16 @@ def _insert(
             f"The repository with name '{repository.name}' in registry with id '{repository.account}' "
             f"already has the maximum allowed number of images which is '{limit}'"
         )
-    blobs = {blob.digest: blob.media_type for blob in manifest.blobs}
-    layers = tx.layers.present(repository.id, blobs)
-    if check_references and (missing := blobs.keys() - layers.keys()):
+    named = {blob.digest: blob.media_type for blob in manifest.blobs}
+    sizes = tx.layers.name(repository.id, named) if named else {}
+    if check_references and (missing := named.keys() - sizes.keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
-    children = {child.digest: child.media_type for child in manifest.children if not child.external}
+    children = {child.digest for child in manifest.children if not child.external}
     present = tx.images.present(repository.id, children) if children else {}
-    if check_references and (missing := children.keys() - present.keys()):
+    if check_references and (missing := children - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
     # ImageDetail's documentation: of a manifest list the largest of its manifests counts.
-    size = max(present.values(), default=0) if manifest.is_index else compressed_size(manifest, layers)
+    size = max(present.values(), default=0) if manifest.is_index else compressed_size(manifest, sizes)
     image = Image(
         id=0,
         repository_id=repository.id,
@@ -222,9 +221,55 @@ def _insert(
         **described_by(manifest),
     )
     image = replace(image, id=tx.images.insert(image, manifest.content))
-    tx.images.add_references(image.id, repository.id, "layer", blobs)
-    tx.images.add_references(image.id, repository.id, "image", children)
+    if children:
+        tx.images.add_children(image.id, repository.id, children)
     return image
+
+
+def named_layers(tx: Transaction, image: Image) -> set[str]:
+    """Return the layers that an image's manifest names, and its config, whether or not they are there.
+
+    Those of a manifest that is damaged are not known, so that they stay counted.
+    """
+    algorithm = image.digest.partition(":")[0]
+    try:
+        manifest = parse(tx.images.manifest(image.id), image.media_type, algorithm)
+    except (LookupError, errors.EcrError):
+        return set()
+    return {blob.digest for blob in manifest.blobs}
+
+
+def missing_layers(tx: Transaction, image: Image) -> list[str]:
+    """Return the layers that an image names and its repository does not have, in order."""
+    named = named_layers(tx, image)
+    return sorted(named - tx.layers.present(image.repository_id, named).keys())
+
+
+def archive(tx: Transaction, image: Image, now: float) -> Image:
+    """Put an active image into the archive, and return it as it is then."""
+    tx.images.archive(image.id, now)
+    return _with_status(tx, image, replace(image, status="ARCHIVED", last_archived_at=now))
+
+
+def restore(tx: Transaction, image: Image, now: float) -> Image:
+    """Take an image out of the archive, and return it as it is then."""
+    tx.images.restore(image.id, now)
+    return _with_status(tx, image, replace(image, status="ACTIVE", last_activated_at=now))
+
+
+def set_history(tx: Transaction, image: Image, history: Image) -> None:
+    """Give an image the status and the times of what happened to it since its push that another one has."""
+    tx.images.set_history(
+        image.id, history.last_pulled_at, history.status, history.last_archived_at, history.last_activated_at
+    )
+    _with_status(tx, image, history)
+
+
+def _with_status(tx: Transaction, image: Image, changed: Image) -> Image:
+    is_active = changed.status == "ACTIVE"
+    if is_active != (image.status == "ACTIVE"):
+        tx.layers.set_active(image.repository_id, named_layers(tx, image), is_active=is_active)
+    return changed
 
 
 def described_by(manifest: Manifest) -> dict[str, Any]:
@@ -454,6 +499,7 @@ def remove(
 ) -> None:
     """Remove an image that no index names, with all its tags, and tell of it."""
     tags = tx.tags.of_image(image.id)
+    tx.layers.forget(repository.id, named_layers(tx, image), was_active=image.status == "ACTIVE")
     tx.images.delete(image.id)
     # Once it is pulled again, so are its referrers, which may have been deleted with it.
     tx.upstream_referrers.delete(repository.id, image.digest)

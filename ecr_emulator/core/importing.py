@@ -255,13 +255,14 @@ def _put_image(
         raise BundleError(f"the repository {repository_name} was deleted while it was imported")
     pushed = replace(call, now=described["pushed_at"])
     image, _ = images.cache(tx, pushed, repository, parsed)
-    tx.images.set_history(
-        image.id,
-        described.get("last_pulled_at"),
-        described.get("status", "ACTIVE"),
-        described.get("last_archived_at"),
-        described.get("last_activated_at"),
+    history = replace(
+        image,
+        last_pulled_at=described.get("last_pulled_at"),
+        status=described.get("status", "ACTIVE"),
+        last_archived_at=described.get("last_archived_at"),
+        last_activated_at=described.get("last_activated_at"),
     )
+    images.set_history(tx, image, history)
     for tag in described.get("tags", ()):
         tx.tags.put(repository.id, tag, image.id)
     for tag, checked_at in described.get("upstream_tags", {}).items():

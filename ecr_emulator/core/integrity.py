@@ -7,6 +7,7 @@ is said of bytes is looked at again in a new transaction: the blob may have been
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from ecr_emulator.core.call import unattended
 from ecr_emulator.core.emulator import Stores
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.metadata.blobs import KnownBlob
-from ecr_emulator.metadata.images import Image, NamedDigest
+from ecr_emulator.metadata.images import Image, ImageFilter
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tables import TABLES
@@ -114,6 +115,37 @@ async def _repositories(stores: Stores, tally: Tally) -> AsyncIterator[Finding]:
             if number != repository.image_count:
                 problem = f"it has {number} images, and counts {repository.image_count}"
                 yield Finding(_full_name(repository), problem)
+            for finding in await stores.metadata.read(_check_counts, repository):
+                yield finding
+
+
+def _check_counts(tx: Transaction, repository: Repository) -> list[Finding]:
+    """Compare how many images layers count with how many manifests name them."""
+    images_of, active_images_of = Counter[str](), Counter[str]()
+    last = 0
+    while page := tx.images.page(repository.id, ImageFilter(), last, _BATCH):
+        last = page[-1].id
+        for image in page:
+            named = images.named_layers(tx, image)
+            images_of.update(named)
+            if image.status == "ACTIVE":
+                active_images_of.update(named)
+    findings: list[Finding] = []
+    for noted in tx.layers.counts(repository.id):
+        number, active = images_of.pop(noted.digest, 0), active_images_of[noted.digest]
+        if (number, active) != (noted.image_count, noted.active_image_count):
+            findings.append(
+                Finding(
+                    f"{_full_name(repository)}@{noted.digest}",
+                    f"{number} images name the layer, {active} of them active, and it counts "
+                    f"{noted.image_count}, {noted.active_image_count} of them active",
+                )
+            )
+    findings += [
+        Finding(f"{_full_name(repository)}@{digest}", f"{number} images name the layer, and none is counted")
+        for digest, number in sorted(images_of.items())
+    ]
+    return findings[:_MOST]
 
 
 def _count_images(tx: Transaction, last: int) -> list[tuple[Repository, int]]:
@@ -149,7 +181,7 @@ def _check_images(tx: Transaction, after: int, is_strict: bool) -> tuple[list[Fi
 
 
 def _missing(tx: Transaction, image: Image) -> Iterator[str]:
-    for digest in tx.images.missing_layers(image.id):
+    for digest in images.missing_layers(tx, image):
         yield f"the layer {digest} is missing"
     for digest in tx.images.missing_children(image.id):
         yield f"the image {digest}, which it lists, is missing"
@@ -175,14 +207,9 @@ def _contradictions(tx: Transaction, image: Image) -> Iterator[str]:
     noted = {name: getattr(image, name) for name in described}
     if differing := sorted(name for name in described if described[name] != noted[name]):
         yield f"the manifest has another {', '.join(differing)}"
-    references = {NamedDigest("layer", blob.digest, blob.media_type) for blob in parsed.blobs} | {
-        NamedDigest("image", child.digest, child.media_type)
-        for child in parsed.children
-        if not child.external
-    }
-    named = {(each.kind, each.digest) for each in references}
-    if named != {(each.kind, each.digest) for each in tx.images.references(image.repository_id, image.id)}:
-        yield "the manifest names other layers or images"
+    children = {child.digest for child in parsed.children if not child.external}
+    if children != set(tx.images.children(image.repository_id, image.id)):
+        yield "the manifest lists other images"
         return
     if not any(_missing(tx, image)) and (size := _size(tx, image, parsed)) != image.size:
         yield f"its size is {size}, and noted as {image.size}"

@@ -295,8 +295,8 @@ def _finish(
     if not tx.uploads.delete(upload.id):
         raise _upload_not_found(call, repository_name, upload.id)
     # What is in the archive can be uploaded again, to push its image again or another.
-    archived = tx.images.archived_layers(repository.id, [published.digest])
-    known = tx.layers.get(repository.id, published.digest) is not None and not archived
+    layer = tx.layers.get(repository.id, published.digest)
+    known = layer is not None and not layer.is_archived
     return known, add(tx, repository, published, upload.encryption_key, size, call.now)
 
 
@@ -401,16 +401,12 @@ def _mount(tx: Transaction, call: Call, repository_name: str, digest: str, sourc
     if not authorization.may(tx, call, "ecr:GetDownloadUrlForLayer", source.name):
         return False
     layer = tx.layers.get(source.id, digest)
-    if layer is None or not _is_mountable(tx, call, layer, source, target):
+    # Layers may be from before the server was given its keys, or other ones.
+    key_name = repositories.key_name(call, target)
+    if layer is None or layer.is_archived or layer.encryption_key != key_name:
         return False
     tx.layers.insert(target.id, digest, layer.blob_id, call.now)
     return True
-
-
-def _is_mountable(tx: Transaction, call: Call, layer: Layer, source: Repository, target: Repository) -> bool:
-    # Layers may be from before the server was given its keys, or other ones.
-    is_alike = layer.encryption_key == repositories.key_name(call, target)
-    return is_alike and not tx.images.archived_layers(source.id, [layer.digest])
 
 
 def _encryption(repository: Repository) -> tuple[str, str | None]:
@@ -458,13 +454,14 @@ def _touch(tx: Transaction, call: Call, repository_name: str, digests: Sequence[
 
 def _check(tx: Transaction, call: Call, repository_name: str, digests: Sequence[str]) -> list[Availability]:
     repository = repositories.find(tx, call, repository_name)
-    present = tx.layers.present(repository.id, digests)
-    media_types = tx.images.layer_media_types(repository.id, present)
-    archived = tx.images.archived_layers(repository.id, present)
-    return [
-        Availability(digest, present.get(digest), media_types.get(digest), digest in archived)
-        for digest in digests
-    ]
+    present = {layer.digest: layer for layer in tx.layers.among(repository.id, digests)}
+    return [_availability(digest, present.get(digest)) for digest in digests]
+
+
+def _availability(digest: str, layer: Layer | None) -> Availability:
+    if layer is None:
+        return Availability(digest, None, None, archived=False)
+    return Availability(digest, layer.size, layer.media_type, layer.is_archived)
 
 
 def find(tx: Transaction, call: Call, repository_name: str, digest: str) -> Layer:
@@ -489,7 +486,7 @@ def find_accessible(tx: Transaction, call: Call, repository_name: str, digest: s
 
 def _accessible(tx: Transaction, repository: Repository, digest: str) -> Layer:
     layer = _layer(tx, repository, digest)
-    if tx.images.archived_layers(repository.id, [digest]):
+    if layer.is_archived:
         raise _inaccessible(repository, digest, "archived")
     return layer
 
@@ -501,7 +498,7 @@ def find_in_image(tx: Transaction, call: Call, repository_name: str, digest: str
     """
     repository = repositories.find(tx, call, repository_name)
     layer = _accessible(tx, repository, digest)
-    if not tx.images.is_referenced(repository.id, "layer", digest):
+    if not layer.image_count:
         raise _inaccessible(repository, digest, "not associated with an image")
     return layer
 
@@ -544,6 +541,6 @@ def delete(tx: Transaction, call: Call, repository_name: str, digest: str) -> No
     """
     layer = find(tx, call, repository_name, digest)
     repository = repositories.find(tx, call, repository_name)
-    if tx.images.is_referenced(repository.id, "layer", digest):
+    if layer.image_count:
         raise errors.InvalidParameterException(f"The layer with digest '{digest}' is used by an image")
     tx.layers.delete(repository.id, layer.digest)

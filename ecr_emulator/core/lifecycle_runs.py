@@ -117,11 +117,10 @@ def _act(
         digests[action.type].append(action.digest)
     for image in filter(None, (tx.images.by_digest(repository.id, digest) for digest in digests["EXPIRE"])):
         images.remove(tx, call, repository, image)
-    tx.images.archive(repository_id, digests["TRANSITION"], now)
     for image in filter(
         None, (tx.images.by_digest(repository.id, digest) for digest in digests["TRANSITION"])
     ):
-        events.on_storage_class(tx, repository, image, now)
+        events.on_storage_class(tx, repository, images.archive(tx, image, now), now)
     return repository, done
 
 

@@ -341,7 +341,7 @@ async def _fetch_missing_layer(emulator: Emulator, call: Call, name: str, digest
 
 def _rule_for_layer(tx: Transaction, call: Call, name: str, digest: str) -> PullThroughRule | None:
     repository = repositories.find(tx, call, name)
-    if not tx.images.is_referenced(repository.id, "layer", digest):
+    if not tx.layers.is_named(repository.id, digest):
         return None
     return pull_through.rule_for(tx, call, name)
 
@@ -548,7 +548,7 @@ def _missing_parts(tx: Transaction, call: Call, name: str, digest: str) -> _Miss
     if rule is None or found is None:
         return None
     _, image = found
-    return _MissingParts(rule, tx.images.missing_layers(image.id), tx.images.missing_children(image.id))
+    return _MissingParts(rule, images.missing_layers(tx, image), tx.images.missing_children(image.id))
 
 
 def _has_image(tx: Transaction, call: Call, name: str, digest: str) -> bool:

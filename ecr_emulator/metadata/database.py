@@ -6,10 +6,17 @@ which has its elements, as texts, in the column ``value``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 Row = Mapping[str, Any]
+
+
+def as_json(digests: Collection[str]) -> str:
+    """Return digests as a list for ``json_each``."""
+    return orjson.dumps(list(digests)).decode()
 
 
 class Database(Protocol):

@@ -1,17 +1,15 @@
-"""Images, their manifests and what these refer to."""
+"""Images, their manifests and the images that indexes list."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from ecr_emulator.metadata.database import Database, Row
+from ecr_emulator.metadata.database import Database, Row, as_json
 
-ReferenceKind = Literal["layer", "image"]
 TagStatus = Literal["TAGGED", "UNTAGGED", "ANY"]
 
 
@@ -47,14 +45,6 @@ class Image(Struct, frozen=True):
     status: str = "ACTIVE"
     last_archived_at: float | None = None
     last_activated_at: float | None = None
-
-
-class NamedDigest(Struct, frozen=True):
-    """What an image's manifest names: a config or a layer, or a child manifest."""
-
-    kind: ReferenceKind
-    digest: str
-    media_type: str
 
 
 class ImageHistory(Struct, frozen=True):
@@ -141,15 +131,15 @@ class Images:
         )
         return 0 if row is None else int(row["number"])
 
-    def references(self, repository_id: int, image_id: int) -> list[NamedDigest]:
-        """Return what is noted of what the manifest of a repository's image names."""
+    def children(self, repository_id: int, image_id: int) -> list[str]:
+        """Return the images that are noted as those that an index of a repository lists."""
         rows = self._database.all(
-            "SELECT kind, digest, media_type FROM image_references"
-            " WHERE image_id = :image_id AND repository_id = :repository_id ORDER BY kind, digest",
+            "SELECT digest FROM index_children WHERE image_id = :image_id AND repository_id = :repository_id"
+            " ORDER BY digest",
             repository_id=repository_id,
             image_id=image_id,
         )
-        return [NamedDigest(**dict(row)) for row in rows]
+        return [row["digest"] for row in rows]
 
     def set_history(
         self,
@@ -199,52 +189,21 @@ class Images:
         )
         return image_id
 
-    def add_references(
-        self, image_id: int, repository_id: int, kind: ReferenceKind, media_types: Mapping[str, str]
-    ) -> None:
-        """Note what an image's manifest names: media types by digest."""
-        by_type: defaultdict[str, list[str]] = defaultdict(list)
-        for digest, media_type in media_types.items():
-            by_type[media_type].append(digest)
-        # No row by row: each would let go of the interpreter's lock.
-        for media_type, digests in by_type.items():
-            self._database.run(
-                "INSERT INTO image_references (image_id, repository_id, kind, digest, media_type)"
-                " SELECT :image_id, :repository_id, :kind, value, :media_type FROM json_each(:digests)",
-                image_id=image_id,
-                repository_id=repository_id,
-                kind=kind,
-                media_type=media_type,
-                digests=json.dumps(digests),
-            )
-
-    def layer_media_types(self, repository_id: int, digests: Collection[str]) -> dict[str, str]:
-        """Return the media types that the repository's images give to layers, by digest."""
-        rows = self._database.all(
-            "SELECT digest, media_type FROM image_references WHERE repository_id = :repository_id"
-            " AND kind = 'layer' AND digest IN (SELECT value FROM json_each(:digests))",
+    def add_children(self, image_id: int, repository_id: int, digests: Collection[str]) -> None:
+        """Note the images that an index lists."""
+        self._database.run(
+            "INSERT INTO index_children (image_id, repository_id, digest)"
+            " SELECT :image_id, :repository_id, value FROM json_each(:digests)",
+            image_id=image_id,
             repository_id=repository_id,
-            digests=json.dumps(list(digests)),
+            digests=as_json(digests),
         )
-        return {row["digest"]: row["media_type"] for row in rows}
-
-    def is_referenced(self, repository_id: int, kind: ReferenceKind, digest: str) -> bool:
-        """Tell whether an image of the repository names a layer or a child image."""
-        row = self._database.one(
-            "SELECT 1 FROM image_references WHERE repository_id = :repository_id AND kind = :kind"
-            " AND digest = :digest LIMIT 1",
-            repository_id=repository_id,
-            kind=kind,
-            digest=digest,
-        )
-        return row is not None
 
     def referring_indexes(self, repository_id: int, digest: str) -> list[str]:
         """Return the digests of the indexes that name an image as their child."""
         rows = self._database.all(
-            "SELECT images.digest FROM image_references JOIN images ON images.id = image_references.image_id"
-            " WHERE image_references.repository_id = :repository_id AND kind = 'image'"
-            " AND image_references.digest = :digest ORDER BY images.id",
+            "SELECT images.digest FROM index_children AS child JOIN images ON images.id = child.image_id"
+            " WHERE child.repository_id = :repository_id AND child.digest = :digest ORDER BY images.id",
             repository_id=repository_id,
             digest=digest,
         )
@@ -256,24 +215,14 @@ class Images:
             "SELECT digest, size FROM images WHERE repository_id = :repository_id"
             " AND digest IN (SELECT value FROM json_each(:digests))",
             repository_id=repository_id,
-            digests=json.dumps(list(digests)),
+            digests=as_json(digests),
         )
         return {row["digest"]: row["size"] for row in rows}
-
-    def missing_layers(self, image_id: int) -> list[str]:
-        """Return the layers that an image names and its repository does not have."""
-        rows = self._database.all(
-            "SELECT digest FROM image_references AS named WHERE image_id = :id AND kind = 'layer'"
-            " AND NOT EXISTS (SELECT 1 FROM layers WHERE layers.repository_id = named.repository_id"
-            " AND layers.digest = named.digest) ORDER BY digest",
-            id=image_id,
-        )
-        return [row["digest"] for row in rows]
 
     def missing_children(self, image_id: int) -> list[str]:
         """Return the images that an index names and its repository does not have."""
         rows = self._database.all(
-            "SELECT digest FROM image_references AS named WHERE image_id = :id AND kind = 'image'"
+            "SELECT digest FROM index_children AS named WHERE image_id = :id"
             " AND NOT EXISTS (SELECT 1 FROM images WHERE images.repository_id = named.repository_id"
             " AND images.digest = named.digest) ORDER BY digest",
             id=image_id,
@@ -283,9 +232,9 @@ class Images:
     def size_as_index(self, image_id: int) -> int:
         """Set the size of an index to that of its largest image, as far as these are there; return it."""
         row = self._database.one(
-            "SELECT coalesce(max(child.size), 0) AS size FROM image_references AS named"
+            "SELECT coalesce(max(child.size), 0) AS size FROM index_children AS named"
             " JOIN images AS child ON child.repository_id = named.repository_id"
-            " AND child.digest = named.digest WHERE named.image_id = :id AND named.kind = 'image'",
+            " AND child.digest = named.digest WHERE named.image_id = :id",
             id=image_id,
         )
         size = 0 if row is None else int(row["size"])
@@ -352,30 +301,15 @@ class Images:
         named = "" if digests is None else " AND digest IN (SELECT value FROM json_each(:digests))"
         rows = self._database.all(
             "SELECT id, digest, subject_digest, pushed_at, last_pulled_at, status, last_archived_at,"
-            " last_activated_at, EXISTS (SELECT 1 FROM image_references AS naming"
-            " JOIN images AS indexes ON indexes.id = naming.image_id"
-            " WHERE naming.repository_id = images.repository_id AND naming.kind = 'image'"
-            " AND naming.digest = images.digest"
+            " last_activated_at, EXISTS (SELECT 1 FROM index_children AS child"
+            " JOIN images AS indexes ON indexes.id = child.image_id"
+            " WHERE child.repository_id = images.repository_id AND child.digest = images.digest"
             " AND (indexes.status <> 'ARCHIVED' OR images.status = 'ARCHIVED')) AS referenced"
             f" FROM images WHERE repository_id = :repository_id{named}",
             repository_id=repository_id,
-            digests=None if digests is None else json.dumps(list(digests)),
+            digests=None if digests is None else as_json(digests),
         )
         return [ImageHistory(**{**dict(row), "referenced": bool(row["referenced"])}) for row in rows]
-
-    def archived_layers(self, repository_id: int, digests: Collection[str]) -> set[str]:
-        """Return those of the digests that are layers of images, none of which is active."""
-        naming = (
-            "SELECT 1 FROM image_references AS naming JOIN images ON images.id = naming.image_id"
-            " WHERE naming.repository_id = :repository_id AND naming.kind = 'layer' AND naming.digest = value"
-        )
-        rows = self._database.all(
-            f"SELECT value AS digest FROM json_each(:digests) WHERE EXISTS ({naming})"
-            f" AND NOT EXISTS ({naming} AND images.status = 'ACTIVE')",
-            repository_id=repository_id,
-            digests=json.dumps(list(digests)),
-        )
-        return {row["digest"] for row in rows}
 
     def exist(self, repository_id: int) -> bool:
         """Tell whether the repository has an image."""
@@ -390,13 +324,11 @@ class Images:
             "UPDATE images SET last_pulled_at = :pulled_at WHERE id = :id", id=image_id, pulled_at=pulled_at
         )
 
-    def archive(self, repository_id: int, digests: Collection[str], now: float) -> None:
-        """Put images into the archive."""
+    def archive(self, image_id: int, now: float) -> None:
+        """Put an image into the archive."""
         self._database.run(
-            "UPDATE images SET status = 'ARCHIVED', last_archived_at = :now"
-            " WHERE repository_id = :repository_id AND digest IN (SELECT value FROM json_each(:digests))",
-            repository_id=repository_id,
-            digests=json.dumps(list(digests)),
+            "UPDATE images SET status = 'ARCHIVED', last_archived_at = :now WHERE id = :id",
+            id=image_id,
             now=now,
         )
 
@@ -413,7 +345,7 @@ class Images:
         )
 
     def delete(self, image_id: int) -> None:
-        """Remove an image with its manifest, its tags and its references."""
+        """Remove an image with its manifest, its tags and what it lists; its layers do not know of it."""
         self._database.run(
             "UPDATE repositories SET image_count = image_count - 1"
             " WHERE id = (SELECT repository_id FROM images WHERE id = :id)",

@@ -48,10 +48,10 @@ TABLES = (
     Table("repository_tags", ("repository_id", "key"), (_OF_REPOSITORY,)),
     Table("uploads", ("id",), (_OF_REPOSITORY,)),
     Table("blobs", ("id",), number="id"),
-    Table("layers", ("repository_id", "digest"), (_OF_REPOSITORY, _of("blob_id", "blobs"))),
+    Table("layers", ("id",), (_OF_REPOSITORY, _of("blob_id", "blobs")), number="id"),
     Table("images", ("id",), (_OF_REPOSITORY,), number="id"),
     Table("manifests", ("image_id",), (_OF_IMAGE,)),
-    Table("image_references", ("image_id", "kind", "digest"), (_OF_IMAGE,)),
+    Table("index_children", ("image_id", "digest"), (_OF_IMAGE,)),
     Table("tags", ("repository_id", "name"), (_OF_REPOSITORY, _OF_IMAGE)),
     Table("upstream_tags", ("repository_id", "name"), (_OF_REPOSITORY, _OF_IMAGE)),
     Table("upstream_referrers", ("repository_id", "subject_digest"), (_OF_REPOSITORY,)),
@@ -136,9 +136,10 @@ class Tables:
             f"target.{theirs} = source.{ours}"
             for ours, theirs in zip(reference.columns, reference.target, strict=True)
         )
+        refers = " AND ".join(f"{ours} IS NOT NULL" for ours in reference.columns)
         key = ", ".join(table.key)
         rows = self._database.all(
-            f"SELECT {key} FROM {table.name} AS source WHERE NOT EXISTS"
+            f"SELECT {key} FROM {table.name} AS source WHERE {refers} AND NOT EXISTS"
             f" (SELECT 1 FROM {reference.table} AS target WHERE {matches}) ORDER BY {key} LIMIT :limit",
             limit=limit,
         )

@@ -97,11 +97,10 @@ def _fill(tx: Transaction, repository: Repository, first: int, end: int) -> None
             pushed_at=NOW + number,
             last_pulled_at=None,
         )
-        image_id = tx.images.insert(image, manifest)
-        types = {config: CONFIG_TYPE, **dict.fromkeys(layers, LAYER_TYPE)}
-        tx.images.add_references(image_id, repository.id, "layer", types)
         for digest in (config, own):
             _add_layer(tx, repository, digest)
+        image_id = tx.images.insert(image, manifest)
+        tx.layers.name(repository.id, {config: CONFIG_TYPE, **dict.fromkeys(layers, LAYER_TYPE)})
         tx.tags.put(repository.id, f"image-{number}", image_id)
 
 

@@ -83,14 +83,18 @@ ROWS = {
     ),
     f"UPDATE images SET size = 1 WHERE id = {IMAGE}": "its size is 21, and noted as 1",
     f"UPDATE images SET size = 1 WHERE id = {INDEX}": "its size is 27, and noted as 1",
-    f"DELETE FROM image_references WHERE image_id = {IMAGE}": "the manifest names other layers or images",
-    f"UPDATE image_references SET repository_id = 99 WHERE image_id = {IMAGE}": (
-        "the manifest names other layers or images"
+    f"DELETE FROM index_children WHERE image_id = {INDEX}": "the manifest lists other images",
+    f"UPDATE index_children SET repository_id = 9 WHERE image_id = {INDEX}": "manifest lists other images",
+    f"UPDATE layers SET image_count = 9 WHERE digest = 'sha256:{LAYER}' AND repository_id = 1": (
+        "images name the layer, 2 of them active, and it counts 9, 2 of them active"
+    ),
+    f"UPDATE layers SET active_image_count = 1 WHERE digest = 'sha256:{LAYER}' AND repository_id = 1": (
+        "images name the layer, 2 of them active, and it counts 2, 1 of them active"
     ),
     f"DELETE FROM layers WHERE digest = 'sha256:{LAYER}' AND repository_id = 1": (
         f"the layer sha256:{LAYER} is missing"
     ),
-    f"DELETE FROM images WHERE digest = (SELECT digest FROM image_references WHERE image_id = {INDEX})": (
+    f"DELETE FROM images WHERE digest = (SELECT digest FROM index_children WHERE image_id = {INDEX})": (
         "which it lists, is missing"
     ),
     "UPDATE repositories SET image_count = 7 WHERE id = 1": "it has 6 images, and counts 7",
@@ -140,7 +144,8 @@ def test_damage_to_the_database_is_found(data: Path) -> None:
 
 @pytest.mark.local
 def test_what_may_be_incomplete_is_no_damage(data: Path) -> None:
-    change(data, f"DELETE FROM layers WHERE digest = 'sha256:{LAYER}' AND repository_id = 1")
+    absent = "UPDATE layers SET blob_id = NULL, size = NULL"
+    change(data, f"{absent} WHERE digest = 'sha256:{LAYER}' AND repository_id = 1")
     done = run("check", "--layer-check", "off", "--data-dir", data)
     assert (done.status, done.out.startswith(f"note: {CART}@sha256:")) == (0, True)
     # Pulling through brings layers after images.

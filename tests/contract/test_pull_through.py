@@ -12,7 +12,7 @@ from functools import partial
 import boto3
 import pytest
 
-from ecr_emulator.core import pushes
+from ecr_emulator.core import images, pushes
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import Settings
 from ecr_emulator.testing import BackgroundServer
@@ -1122,7 +1122,7 @@ def test_those_who_subscribe_to_pushes_are_told_of_whole_images(ecr, server, stu
     told = []
 
     def subscriber(tx, call, push):
-        missing = tx.images.missing_layers(push.image.id)
+        missing = images.missing_layers(tx, push.image)
         told.append((push.repository.name, push.image.digest, push.tag, push.is_new, missing))
 
     monkeypatch.setattr(pushes, "SUBSCRIBERS", (subscriber,))

@@ -7,9 +7,9 @@ import asyncio
 from msgspec.structs import replace
 
 from ecr_emulator.metadata.blobs import KnownBlob, StoredBlob
-from ecr_emulator.metadata.layers import Layer
+from ecr_emulator.metadata.layers import Layer, LayerCount
 from ecr_emulator.metadata.store import Transaction
-from tests.metadata.conftest import Store, digest, new_image, new_repository
+from tests.metadata.conftest import Store, digest, new_repository
 
 
 def test_layers_are_found_and_touched(store: Store) -> None:
@@ -26,7 +26,7 @@ def test_layers_are_found_and_touched(store: Store) -> None:
         tx.layers.insert(other.id, one, blobs[0], 1.5)
         return blobs
 
-    expected = Layer(one, 10, store.write(fill)[0], f"name of {one}", "")
+    expected = Layer(one, 10, store.write(fill)[0], f"name of {one}", "", None, 0, 0)
     assert store.read(lambda tx: tx.layers.get(repository.id, one)) == expected
     assert store.read(lambda tx: tx.layers.among(repository.id, [one, three])) == [expected]
     assert store.read(lambda tx: tx.layers.get(repository.id, three)) is None
@@ -45,17 +45,16 @@ def test_layers_that_nobody_uses(store: Store) -> None:
     named, fresh, unused = (digest(seed) for seed in "abc")
 
     def fill(tx: Transaction) -> None:
-        image = new_image(tx, repository)
-        tx.images.add_references(image.id, repository.id, "layer", {named: ""})
+        tx.layers.name(repository.id, {named: ""})
         for one, touched_at in ((named, 1.0), (fresh, 9.0), (unused, 1.0)):
             tx.layers.insert(repository.id, one, tx.blobs.insert(one, "", one, 1), touched_at)
 
     store.write(fill)
-    keys = [(repository.id, one) for one in (named, fresh, unused)]
-    scanned = store.read(lambda tx: tx.layers.scan(5.0, (0, ""), 9))
-    assert scanned == [(keys[0], False), (keys[1], False), (keys[2], True)]
-    assert store.read(lambda tx: tx.layers.scan(5.0, keys[0], 1)) == [(keys[1], False)]
-    assert store.write(lambda tx: tx.layers.delete_unused(keys, 5.0)) == 1
+    scanned = store.read(lambda tx: tx.layers.scan(5.0, 0, 9))
+    assert [is_unused for _, is_unused in scanned] == [False, False, True]
+    ids = [layer_id for layer_id, _ in scanned]
+    assert store.read(lambda tx: tx.layers.scan(5.0, ids[0], 1)) == [(ids[1], False)]
+    assert store.write(lambda tx: tx.layers.delete_unused(ids, 5.0)) == 1
     assert store.read(lambda tx: tx.layers.present(repository.id, [named, fresh, unused])) == {
         named: 1,
         fresh: 1,
@@ -71,12 +70,11 @@ def test_layers_and_the_blobs_that_they_are_made_of(store: Store) -> None:
         tx.layers.insert(repository.id, named, blobs[0], 1.0)
         tx.layers.insert(repository.id, unnamed, blobs[1], 1.0)
         tx.layers.insert(other.id, named, blobs[0], 1.0)
-        image = new_image(tx, repository)
-        tx.images.add_references(image.id, repository.id, "layer", {named: ""})
+        tx.layers.name(repository.id, {named: "gzip"})
         return blobs
 
     blobs = store.write(fill)
-    used = Layer(named, 7, blobs[0], f"name of {named}", "key")
+    used = Layer(named, 7, blobs[0], f"name of {named}", "key", "gzip", 1, 1)
     assert store.read(lambda tx: tx.layers.used(repository.id)) == [used]
     assert store.read(lambda tx: tx.layers.used(other.id)) == []
     assert store.read(lambda tx: tx.layers.repositories_of(blobs[0], 9)) == [repository.id, other.id]
@@ -86,6 +84,67 @@ def test_layers_and_the_blobs_that_they_are_made_of(store: Store) -> None:
         store.write(lambda tx, one=one: tx.layers.insert(one.id, wrong, blobs[1], 1.0))
     assert store.read(lambda tx: tx.layers.mismatched(9)) == [(repository.id, wrong), (other.id, wrong)]
     assert store.read(lambda tx: tx.layers.mismatched(1)) == [(repository.id, wrong)]
+
+
+def test_layers_count_the_images_that_name_them(store: Store) -> None:
+    repository, other = store.write(new_repository), store.write(new_repository, "other")
+    one, two, absent = (digest(seed) for seed in "abc")
+
+    def fill(tx: Transaction) -> None:
+        for repository_id in (repository.id, other.id):
+            for layer in (one, two):
+                blob = tx.blobs.get(layer, "")
+                blob_id = blob.id if blob else tx.blobs.insert(layer, "", layer, 7)
+                tx.layers.insert(repository_id, layer, blob_id, 1.0)
+
+    def counts() -> list[tuple[str, int, int]]:
+        found = store.read(lambda tx: tx.layers.counts(repository.id))
+        return [(each.digest, each.image_count, each.active_image_count) for each in found]
+
+    def get(layer: str) -> Layer | None:
+        return store.read(lambda tx: tx.layers.get(repository.id, layer))
+
+    store.write(fill)
+    sizes = store.write(lambda tx: tx.layers.name(repository.id, {one: "gzip", two: "zstd", absent: "gzip"}))
+    assert sizes == {one: 7, two: 7}
+    assert store.write(lambda tx: tx.layers.name(repository.id, {one: "tar"})) == {one: 7}
+    assert counts() == [(one, 2, 2), (two, 1, 1), (absent, 1, 1)]
+    assert store.read(lambda tx: tx.layers.counts(other.id)) == [
+        LayerCount(one, 0, 0),
+        LayerCount(two, 0, 0),
+    ]
+    found = get(one)
+    assert found is not None
+    # What the last one that names it says.
+    assert (found.media_type, found.is_archived) == ("tar", False)
+    named = [
+        store.read(lambda tx, layer=layer: tx.layers.is_named(repository.id, layer))
+        for layer in (one, absent)
+    ]
+    assert named == [True, True]
+    assert store.read(lambda tx: tx.layers.is_named(other.id, one)) is False
+    # It is known, and not there.
+    assert get(absent) is None
+    assert store.read(lambda tx: tx.layers.present(repository.id, [one, absent])) == {one: 7}
+    assert store.read(lambda tx: tx.layers.untouched(repository.id, [one, absent], 9.0)) == [one]
+    store.write(lambda tx: tx.layers.set_active(repository.id, [one, two, absent], is_active=False))
+    assert counts() == [(one, 2, 1), (two, 1, 0), (absent, 1, 0)]
+    archived = get(two)
+    assert archived is not None
+    assert archived.is_archived
+    store.write(lambda tx: tx.layers.set_active(repository.id, [two], is_active=True))
+    store.write(lambda tx: tx.layers.forget(repository.id, [two], was_active=True))
+    assert counts() == [(one, 2, 1), (two, 0, 0), (absent, 1, 0)]
+    # Nothing is left of one that was never there, and a blob that comes is the named layer's.
+    store.write(lambda tx: tx.layers.name(repository.id, {digest("d"): "gzip"}))
+    store.write(
+        lambda tx: tx.layers.insert(repository.id, digest("d"), tx.blobs.insert(digest("d"), "", "d", 3), 1.0)
+    )
+    came = get(digest("d"))
+    assert came is not None
+    assert (came.size, came.media_type, came.image_count) == (3, "gzip", 1)
+    store.write(lambda tx: tx.layers.forget(repository.id, [one, absent, digest("d")], was_active=False))
+    assert [each[:2] for each in counts()] == [(one, 1), (two, 0), (digest("d"), 0)]
 
 
 def test_blobs_are_told_apart_by_digest_and_key(store: Store) -> None:

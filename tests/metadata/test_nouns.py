@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecr_emulator.metadata.images import ImageFilter, NamedDigest, ReferrerFilter
+from ecr_emulator.metadata.images import ImageFilter, ReferrerFilter
 from ecr_emulator.metadata.lifecycle_previews import NewResult, Preview, Result
 from ecr_emulator.metadata.pull_through import PullThroughRule, UpstreamTag
 from ecr_emulator.metadata.replication import ReplicationState
@@ -189,7 +189,7 @@ def test_images_and_identifiers_come_in_pages(store: Store) -> None:
         for name in ("b", "B", "a"):
             tx.tags.put(repository.id, name, one.id)
         tx.tags.put(repository.id, "c", three.id)
-        tx.images.archive(repository.id, [three.digest, digest("none")], NOW)
+        tx.images.archive(three.id, NOW)
 
     store.write(tag)
 
@@ -227,38 +227,21 @@ def test_images_and_identifiers_come_in_pages(store: Store) -> None:
     assert identifiers("ANY", "ACTIVE") == everything[:4]
 
 
-def test_references_of_manifests(store: Store) -> None:
+def test_children_of_indexes(store: Store) -> None:
     repository = store.write(new_repository)
     image, child = store.write(new_image, repository, 1), store.write(new_image, repository, 2, size=70)
     index = store.write(new_image, repository, 3, size=0)
 
-    def refer(tx: Transaction) -> None:
-        tx.images.add_references(image.id, repository.id, "layer", {digest("a"): "gzip", digest("b"): "zstd"})
-        tx.images.add_references(
-            index.id, repository.id, "image", {child.digest: "image", digest("x"): "image"}
-        )
-        tx.images.add_references(index.id, repository.id, "layer", {})
-
-    store.write(refer)
-    assert store.read(lambda tx: tx.images.references(repository.id, image.id)) == [
-        NamedDigest("layer", digest("a"), "gzip"),
-        NamedDigest("layer", digest("b"), "zstd"),
-    ]
-    assert store.read(lambda tx: tx.images.references(repository.id + 1, image.id)) == []
-    digests = [digest("a"), digest("b"), digest("c")]
-    assert store.read(lambda tx: tx.images.layer_media_types(repository.id, digests)) == {
-        digest("a"): "gzip",
-        digest("b"): "zstd",
-    }
-    assert store.read(lambda tx: tx.images.layer_media_types(repository.id, [])) == {}
-    assert store.read(lambda tx: tx.images.is_referenced(repository.id, "layer", digest("a"))) is True
-    assert store.read(lambda tx: tx.images.is_referenced(repository.id, "image", digest("a"))) is False
+    store.write(lambda tx: tx.images.add_children(index.id, repository.id, [child.digest, digest("x")]))
+    listed = sorted([child.digest, digest("x")])
+    assert store.read(lambda tx: tx.images.children(repository.id, index.id)) == listed
+    assert store.read(lambda tx: tx.images.children(repository.id + 1, index.id)) == []
+    assert store.read(lambda tx: tx.images.children(repository.id, image.id)) == []
     assert store.read(lambda tx: tx.images.referring_indexes(repository.id, child.digest)) == [index.digest]
     assert store.read(lambda tx: tx.images.referring_indexes(repository.id, image.digest)) == []
     assert store.read(lambda tx: tx.images.present(repository.id, [child.digest, digest("x")])) == {
         child.digest: 70
     }
-    assert store.read(lambda tx: tx.images.missing_layers(image.id)) == [digest("a"), digest("b")]
     assert store.read(lambda tx: tx.images.missing_children(index.id)) == [digest("x")]
     assert store.write(lambda tx: tx.images.size_as_index(index.id)) == 70
     found = store.read(lambda tx: tx.images.by_id(index.id))
@@ -276,7 +259,7 @@ def test_referrers_by_type_and_status(store: Store) -> None:
         for seed, kind in enumerate(kinds)
     ]
     store.write(new_image, repository, "other")
-    store.write(lambda tx: tx.images.archive(repository.id, [referrers[2].digest], NOW))
+    store.write(lambda tx: tx.images.archive(referrers[2].id, NOW))
 
     def found(*filter_: Any, after: int = 0, limit: int = 10) -> list[int]:
         wanted = ReferrerFilter(*filter_)
@@ -302,7 +285,7 @@ def test_the_archive_and_pull_times(store: Store) -> None:
         return found.status, found.last_archived_at, found.last_activated_at, found.last_pulled_at
 
     store.write(lambda tx: tx.images.set_pulled(image.id, 1.5))
-    store.write(lambda tx: tx.images.archive(repository.id, [image.digest], 2.5))
+    store.write(lambda tx: tx.images.archive(image.id, 2.5))
     assert state() == ("ARCHIVED", 2.5, None, 1.5)
     store.write(lambda tx: tx.images.begin_restoring(image.id))
     assert state() == ("ACTIVATING", 2.5, None, 1.5)
@@ -317,7 +300,7 @@ def test_the_archive_and_pull_times(store: Store) -> None:
 def test_histories_tell_what_an_index_keeps(store: Store) -> None:
     repository = store.write(new_repository)
     child, index = store.write(new_image, repository, 1), store.write(new_image, repository, 2)
-    store.write(lambda tx: tx.images.add_references(index.id, repository.id, "image", {child.digest: ""}))
+    store.write(lambda tx: tx.images.add_children(index.id, repository.id, [child.digest]))
 
     def referenced(*digests: str) -> dict[str, bool]:
         found = store.read(lambda tx: tx.images.histories(repository.id, digests or None))
@@ -325,24 +308,10 @@ def test_histories_tell_what_an_index_keeps(store: Store) -> None:
 
     assert referenced() == {child.digest: True, index.digest: False}
     assert referenced(child.digest, digest("none")) == {child.digest: True}
-    store.write(lambda tx: tx.images.archive(repository.id, [index.digest], NOW))
+    store.write(lambda tx: tx.images.archive(index.id, NOW))
     assert referenced(child.digest) == {child.digest: False}
-    store.write(lambda tx: tx.images.archive(repository.id, [child.digest], NOW))
+    store.write(lambda tx: tx.images.archive(child.id, NOW))
     assert referenced(child.digest) == {child.digest: True}
-
-
-def test_layers_of_archived_images(store: Store) -> None:
-    repository = store.write(new_repository)
-    active, archived = store.write(new_image, repository, 1), store.write(new_image, repository, 2)
-    both, one, none = digest("both"), digest("one"), digest("none")
-
-    def refer(tx: Transaction) -> None:
-        tx.images.add_references(active.id, repository.id, "layer", {both: ""})
-        tx.images.add_references(archived.id, repository.id, "layer", {both: "", one: ""})
-        tx.images.archive(repository.id, [archived.digest], NOW)
-
-    store.write(refer)
-    assert store.read(lambda tx: tx.images.archived_layers(repository.id, [both, one, none])) == {one}
 
 
 def test_tags_point_at_images_and_move(store: Store) -> None:
@@ -648,7 +617,7 @@ def test_the_replications_of_a_backfill(store: Store) -> None:
     def fill(tx: Transaction) -> tuple[int, int]:
         for name in ("b", "a"):
             tx.tags.put(repository.id, name, image.id)
-        tx.images.archive(repository.id, [archived.digest], NOW)
+        tx.images.archive(archived.id, NOW)
         number = tx.backfills.insert("x", *HERE, *ELSEWHERE, "IN_PROGRESS", 1.5)
         added = tx.backfills.add_images(number, repository.id, ["index", "list"])
         tx.backfills.set_total(number, added)

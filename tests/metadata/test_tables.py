@@ -49,7 +49,7 @@ def test_rows_are_put_back_as_they_were(store: Store) -> None:
         new_image(tx, repository, "other", annotations={"a": "\u00e9"})
         number = tx.backfills.insert("x", "", "", "", "", "IN_PROGRESS", 1.5)
         tx.backfills.add_images(number, repository.id, ["index"])
-        tx.images.add_references(image.id, repository.id, "layer", {digest("a"): "gzip"})
+        tx.images.add_children(image.id, repository.id, [digest("a")])
 
     def contents(tx: Transaction) -> dict[str, list[dict[str, Any]]]:
         return {table.name: tx.tables.page(table, None, 99) for table in TABLES}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecr_emulator.metadata.layers import LayerKey
 from ecr_emulator.metadata.sqlite import SqliteDatabase, migrate
 from ecr_emulator.metadata.store import Transaction
 
@@ -33,19 +32,11 @@ def connection() -> Iterator[sqlite3.Connection]:
                 encryption_type="AES256",
                 kms_key=None,
             )
-            image_id = connection.execute(
-                "INSERT INTO images"
-                " (repository_id, digest, media_type, manifest_size, size, pushed_at, status)"
-                " VALUES (?, 'sha256:image', '', 0, 0, 0, 'ACTIVE')",
-                (repository.id,),
-            ).lastrowid
-            assert image_id is not None
             for number in range(LAYERS):
                 blob = tx.blobs.get(digest(number), "")
                 blob_id = blob.id if blob else tx.blobs.insert(digest(number), "", f"name {number}", 1)
                 tx.layers.insert(repository.id, digest(number), blob_id, NOW if number % 20 == 0 else 0)
-            named = {digest(number): "" for number in range(LAYERS) if number % 10}
-            tx.images.add_references(image_id, repository.id, "layer", named)
+            tx.layers.name(repository.id, {digest(number): "" for number in range(LAYERS) if number % 10})
         yield connection
 
 
@@ -63,8 +54,8 @@ def test_a_scan_sees_each_layer_once_at_the_same_cost(connection: sqlite3.Connec
         return 0
 
     connection.set_progress_handler(tick, 10)
-    last: LayerKey = (0, "")
-    seen: dict[LayerKey, bool] = {}
+    last = 0
+    seen: dict[int, bool] = {}
     costs = []
     while True:
         ticks = 0
@@ -78,20 +69,19 @@ def test_a_scan_sees_each_layer_once_at_the_same_cost(connection: sqlite3.Connec
     connection.set_progress_handler(None, 0)
     # Unused is what no image names; what was touched since is not.
     assert seen == {
-        (repository_id, digest(number)): number % 20 == 10
-        for repository_id in (1, 2)
-        for number in range(LAYERS)
+        first + number: number % 20 == 10 for first in (1, LAYERS + 1) for number in range(LAYERS)
     }
     assert max(costs) < 2 * min(costs)
 
 
 def test_only_what_still_is_unused_is_removed(connection: sqlite3.Connection) -> None:
     tx = Transaction(SqliteDatabase(connection))
-    keys = [(1, digest(number)) for number in (0, 1, 10, 30, LAYERS)]
-    assert tx.layers.delete_unused(keys, BEFORE) == 2
-    assert tx.layers.present(1, [key[1] for key in keys]).keys() == {digest(0), digest(1)}
+    numbers = [0, 1, 10, 30]
+    ids = [number + 1 for number in numbers]
+    assert tx.layers.delete_unused([*ids, 3 * LAYERS], BEFORE) == 2
+    assert tx.layers.present(1, [digest(number) for number in numbers]).keys() == {digest(0), digest(1)}
     tx.layers.touch(1, [digest(50), digest(LAYERS)], NOW)
-    assert tx.layers.delete_unused([(1, digest(50)), (2, digest(50))], BEFORE) == 1
+    assert tx.layers.delete_unused([50 + 1, LAYERS + 50 + 1], BEFORE) == 1
     assert tx.layers.get(1, digest(LAYERS)) is None
 
 

@@ -180,7 +180,7 @@ def _pull(tx, repository_id, image_id):
 def _name_in_index(tx, repository_id, image_id):
     (child,) = [entry for entry in tx.images.histories(repository_id) if entry.id == image_id]
     index = tx.images.insert(_image(repository_id, 99, pushed_at=NOW), b"{}")
-    tx.images.add_references(index, repository_id, "image", {child.digest: "application/json"})
+    tx.images.add_children(index, repository_id, {child.digest})
 
 
 @pytest.mark.parametrize("change", [_tag, _pull, _name_in_index])

@@ -92,7 +92,7 @@ def test_layers_that_are_there_keep_their_blobs_under_the_names_they_had(connect
         )
     migrate(connection)
     rows = connection.execute(
-        "SELECT repository_id, layers.digest, name, size, touched_at FROM layers"
+        "SELECT repository_id, layers.digest, name, layers.size, touched_at FROM layers"
         " JOIN blobs ON blobs.id = layers.blob_id ORDER BY repository_id, layers.digest"
     ).fetchall()
     assert rows == [
@@ -100,3 +100,47 @@ def test_layers_that_are_there_keep_their_blobs_under_the_names_they_had(connect
         (1, "sha512:ef01", "sha512/ef/ef01", 6, 2.5),
         (2, "sha256:abcd", "sha256/ab/abcd", 5, 3.5),
     ]
+
+
+def test_layers_count_the_images_that_named_them(connection, monkeypatch):
+    with monkeypatch.context() as patch:
+        steps = migrations()[:15]
+        patch.setattr(sqlite, "migrations", lambda: steps)
+        migrate(connection)
+    for name in ("app", "base"):
+        connection.execute(
+            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
+            " scan_on_push, encryption_type)"
+            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256')"
+        )
+    for blob_id, digest in enumerate(("shared", "unused"), 1):
+        connection.execute(
+            "INSERT INTO blobs VALUES (?, ?, '', ?, ?)", (blob_id, digest, digest, blob_id * 5)
+        )
+    for row in ((1, "shared", 1, 1.5), (1, "unused", 2, 2.5), (2, "shared", 1, 3.5)):
+        connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?)", row)
+    for image_id, status in enumerate(("ACTIVE", "ARCHIVED", "ACTIVE"), 1):
+        connection.execute(
+            "INSERT INTO images (id, repository_id, digest, media_type, manifest_size, size, pushed_at,"
+            f" status) VALUES ({image_id}, 1, 'image {image_id}', '', 0, 0, 0, '{status}')"
+        )
+    for row in (
+        (1, "layer", "shared"),
+        (2, "layer", "shared"),
+        (2, "layer", "absent"),
+        (3, "image", "image 1"),
+    ):
+        connection.execute("INSERT INTO image_references VALUES (?, 1, ?, ?, 'gzip')", row)
+    migrate(connection)
+    layers = connection.execute(
+        "SELECT repository_id, digest, blob_id, size, media_type, image_count, active_image_count, touched_at"
+        " FROM layers ORDER BY repository_id, digest"
+    ).fetchall()
+    assert layers == [
+        (1, "absent", None, None, "gzip", 1, 0, 0.0),
+        (1, "shared", 1, 5, "gzip", 2, 1, 1.5),
+        (1, "unused", 2, 10, None, 0, 0, 2.5),
+        (2, "shared", 1, 5, None, 0, 0, 3.5),
+    ]
+    assert connection.execute("SELECT * FROM index_children").fetchall() == [(3, "image 1", 1)]
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -9,7 +9,7 @@ from scripts import scale_model
 from scripts.scale_model import DAY, HOUR, MEASURED, Assumed, Measured
 from tests.serving import ROOT
 
-TABLES = ("repositories", "images", "manifests", "image_references", "layers", "blobs", "tags")
+TABLES = ("repositories", "images", "manifests", "layers", "blobs", "tags")
 ROUND = Measured(
     images=1000,
     bytes_of_row={table: {"table": 100, "indexes": 50} for table in TABLES},
@@ -28,7 +28,6 @@ def test_rows_follow_from_images_and_repositories():
         "repositories": 10,
         "images": 1000,
         "manifests": 1000,
-        "image_references": 6000,
         "layers": 2040,
         "blobs": 2000,
         "tags": 1000,
@@ -42,10 +41,10 @@ def test_sizes_are_rows_times_their_bytes():
 
 
 def test_hot_rows_need_a_page_each_at_most():
-    total = 13_050 * 150
+    total = 7_050 * 150
     assert scale_model.hot_bytes(ROUND, SMALL) == (pytest.approx(total * 0.01), total)
     wide = replace(SMALL, hot=0.0001)
-    assert scale_model.hot_bytes(ROUND, wide)[1] == pytest.approx(2 * 13_050 * 0.0001 * 8192)
+    assert scale_model.hot_bytes(ROUND, wide)[1] == pytest.approx(2 * 7_050 * 0.0001 * 8192)
 
 
 def test_servers_are_as_many_as_their_processors_are_busy():
