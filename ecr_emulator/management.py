@@ -13,9 +13,11 @@ from aiohttp import web
 
 from ecr_emulator import __version__, bodies
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
-from ecr_emulator.core import clock, garbage, scanning, shared, signatures
+from ecr_emulator.control import model
+from ecr_emulator.core import clock, errors, garbage, scanning, shared, signatures
 from ecr_emulator.core.clock import format_time, parse_time
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.faults import Fault
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.engines.worker import UnknownEngineError, Worker
 from ecr_emulator.events.trail import Filter as AuditFilter
@@ -62,6 +64,7 @@ async def reset(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     if account is None and region is None:
         await emulator.flights.cancel()
         emulator.rates.refill()
+        emulator.faults.clear()
         await shared.renew(emulator)
     await garbage.remove_freed(emulator)
     return web.json_response({"repositories": removed})
@@ -99,6 +102,54 @@ async def set_organization_policy(emulator: Emulator, request: web.BaseRequest) 
     return web.json_response(
         {"account": registry.account, "region": registry.region, "ecr_scanning": enabled}
     )
+
+
+async def list_faults(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
+    """Tell which faults are yet to come."""
+    planned = [
+        {
+            "operation": fault.operation,
+            "error": fault.error.__name__,
+            "message": fault.message,
+            "times": fault.times,
+            "account": fault.account,
+            "region": fault.region,
+        }
+        for fault in emulator.faults.planned
+    ]
+    return web.json_response({"faults": planned})
+
+
+async def plan_fault(emulator: Emulator, request: web.BaseRequest) -> web.Response:
+    """Have the next calls of an ``operation`` answered with an ``error``, on both planes.
+
+    ``times`` says how many (1), null all until faults are cleared; ``message`` the text; ``account`` and
+    ``region`` of which registries. The error is one that the model has for the operation, or for any.
+    """
+    members = {"operation", "error", "message", "times", "account", "region"}
+    body = await _read_object(emulator, request, members)
+    account, region = _scope(body)
+    operation = model.operations().get(str(body.get("operation")))
+    if operation is None:
+        raise _BadRequestError("operation must be one of the API's")
+    error, message, times = str(body.get("error")), body.get("message"), body.get("times", 1)
+    declared = {name for each in model.operations().values() for name in each.errors}
+    kind = getattr(errors, error, None) if error in operation.errors or error not in declared else None
+    if not (isinstance(kind, type) and issubclass(kind, errors.EcrError)) or kind is errors.EcrError:
+        raise _BadRequestError(f"error must be one that {operation.name} can have")
+    if message is not None and not isinstance(message, str):
+        raise _BadRequestError("message must be a string")
+    if times is not None and not (type(times) is int and times > 0):
+        raise _BadRequestError("times must be a positive number or null")
+    message = f"{operation.name} was to fail" if message is None else message
+    emulator.faults.plan(Fault(operation.name, kind, message, times, account, region))
+    return await list_faults(emulator, request)
+
+
+async def clear_faults(emulator: Emulator, request: web.BaseRequest) -> web.Response:
+    """Let all calls be answered as they are."""
+    emulator.faults.clear()
+    return await list_faults(emulator, request)
 
 
 async def read_clock(emulator: Emulator, _request: web.BaseRequest) -> web.Response:
@@ -251,6 +302,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "garbage": {"GET": find_garbage},
     "audit": {"GET": list_audit},
     "events": {"GET": list_events},
+    "faults": {"GET": list_faults, "POST": plan_fault, "DELETE": clear_faults},
     "organization-policy": {"POST": set_organization_policy},
     "signing/certificates": {"GET": signing_certificates},
     "tls/ca.pem": {"GET": tls_ca},

@@ -101,6 +101,7 @@ async def _perform(emulator: Emulator, request: web.BaseRequest, target: str, pr
     caller = await _caller(emulator, request, body)
     progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
     emulator.rates.spend(caller.registry, (operation.name,), call.now)
+    emulator.faults.strike(caller.registry, (operation.name,))
     memo, version = emulator.memo, None
     # All that policies' conditions and the output can depend on.
     key = (operation.name, caller.arn, caller.registry, call.origin, call.source_ip, call.user_agent, body)

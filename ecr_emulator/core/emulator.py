@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from ecr_emulator.blobs.base import Blob, BlobStore
 from ecr_emulator.core.clock import Clock
 from ecr_emulator.core.encryption import Encryption
+from ecr_emulator.core.faults import Faults
 from ecr_emulator.core.flights import Flights
 from ecr_emulator.core.identities import Principals
 from ecr_emulator.core.memo import Memo
@@ -83,4 +84,6 @@ class Emulator(Stores):
     """What was called, by whom."""
     sinks: Sequence[Sink] = ()
     """Where events go."""
+    faults: Faults = field(default_factory=Faults)
+    """Errors that somebody asked for."""
     flights: Flights = field(default_factory=Flights)

@@ -133,6 +133,7 @@ async def _answer(emulator: Emulator, request: web.BaseRequest, progress: _Progr
     steps = audit.operations_of(noun, request)
     request[OPERATION] = steps[-1]
     emulator.rates.spend(call.registry, steps, call.now)
+    emulator.faults.strike(call.registry, steps)
     async with Guard(emulator.metadata, call, accesses_of(noun, request, call, name)) as guard:
         guarded = replace(emulator, metadata=guard)
         return await handler(Context(guarded, request, call, name, reference, guard))

@@ -41,7 +41,7 @@ def repeat_of(emulator: Emulator, request: web.BaseRequest) -> Repeat | None:
     """Return what to remember a request's answer by, or None for one that does not come again."""
     if request.method not in ("GET", "HEAD") or _NOUN not in request.raw_path:
         return None
-    if emulator.settings.rates:
+    if emulator.settings.rates or emulator.faults:
         # Each request counts.
         return None
     version = emulator.memo.version()

@@ -84,6 +84,15 @@ class BackgroundServer:
         """Put the server's clock forward."""
         self.manage("clock", {"advance": seconds})
 
+    def fail_next(
+        self, operation: str, error: str, *, times: int | None = 1, message: str | None = None
+    ) -> None:
+        """Have the next calls of an operation answered with an error, on both planes.
+
+        ``times`` None means all calls until a reset.
+        """
+        self.manage("faults", {"operation": operation, "error": error, "times": times, "message": message})
+
     def seed(self, description: Path | dict[str, Any]) -> None:
         """Bring registries to what a seed file, or a document of that form, describes.
 

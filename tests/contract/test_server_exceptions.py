@@ -24,7 +24,7 @@ class FailingMetadata:
     async def read(self, *_: Any, **__: Any) -> Any:
         raise self.error
 
-    peek = write = read
+    peek = write = write_briefly = write_lazily = read
 
     def version(self) -> int | None:
         return None
