@@ -50,7 +50,6 @@ TARGETS = [
     Target("DescribeRepositories, 100 repositories", "describe-repositories", "ministack", 2.0),
     Target("DescribeRepositories, one by name", "describe-repository", "moto", 10.0),
     Target("DescribeRepositories, one by name", "describe-repository", "ministack", 2.0),
-    Target("PutImage, 1 connection", "put-image-1", "moto", 5.0),
     Target("PutImage, 16 connections", "put-image-16", "moto", 5.0),
 ]
 LIMITS = [
