@@ -19,6 +19,23 @@ def version(connection):
     return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
+def migrate_to(connection, monkeypatch, number):
+    """Bring a database to an older schema."""
+    with monkeypatch.context() as patch:
+        steps = migrations()[:number]
+        patch.setattr(sqlite, "migrations", lambda: steps)
+        migrate(connection)
+
+
+def add_repository(connection, name, lifecycle_policy_text=None):
+    connection.execute(
+        "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
+        " scan_on_push, encryption_type, lifecycle_policy_text)"
+        " VALUES ('000000000000', 'us-east-1', ?, 0, 'MUTABLE', '[]', 0, 'AES256', ?)",
+        (name, lifecycle_policy_text),
+    )
+
+
 def test_migrations_are_numbered_without_gaps():
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
@@ -60,32 +77,18 @@ def test_a_database_of_a_newer_program_is_left_alone(connection):
 
 
 def test_lifecycle_policies_that_are_there_become_due(connection, monkeypatch):
-    with monkeypatch.context() as patch:
-        steps = migrations()[:2]
-        patch.setattr(sqlite, "migrations", lambda: steps)
-        migrate(connection)
-    for name, text in (("with", "'{}'"), ("without", "NULL")):
-        connection.execute(
-            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
-            " scan_on_push, encryption_type, lifecycle_policy_text)"
-            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256', {text})"
-        )
+    migrate_to(connection, monkeypatch, 2)
+    for name, text in (("with", "{}"), ("without", None)):
+        add_repository(connection, name, text)
     migrate(connection)
     rows = connection.execute("SELECT name, lifecycle_due_at FROM repositories ORDER BY id").fetchall()
     assert rows == [("with", 0.0), ("without", None)]
 
 
 def test_layers_that_are_there_keep_their_blobs_under_the_names_they_had(connection, monkeypatch):
-    with monkeypatch.context() as patch:
-        steps = migrations()[:12]
-        patch.setattr(sqlite, "migrations", lambda: steps)
-        migrate(connection)
+    migrate_to(connection, monkeypatch, 12)
     for name in ("app", "base"):
-        connection.execute(
-            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
-            " scan_on_push, encryption_type)"
-            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256')"
-        )
+        add_repository(connection, name)
     for row in ((1, "sha256:abcd", 5, 1.5), (1, "sha512:ef01", 6, 2.5), (2, "sha256:abcd", 5, 3.5)):
         connection.execute(
             "INSERT INTO layers (repository_id, digest, size, touched_at) VALUES (?, ?, ?, ?)", row
@@ -103,16 +106,9 @@ def test_layers_that_are_there_keep_their_blobs_under_the_names_they_had(connect
 
 
 def test_layers_count_the_images_that_named_them(connection, monkeypatch):
-    with monkeypatch.context() as patch:
-        steps = migrations()[:15]
-        patch.setattr(sqlite, "migrations", lambda: steps)
-        migrate(connection)
+    migrate_to(connection, monkeypatch, 15)
     for name in ("app", "base"):
-        connection.execute(
-            "INSERT INTO repositories (account, region, name, created_at, tag_mutability, tag_exclusions,"
-            " scan_on_push, encryption_type)"
-            f" VALUES ('000000000000', 'us-east-1', '{name}', 0, 'MUTABLE', '[]', 0, 'AES256')"
-        )
+        add_repository(connection, name)
     for blob_id, digest in enumerate(("shared", "unused"), 1):
         connection.execute(
             "INSERT INTO blobs VALUES (?, ?, '', ?, ?)", (blob_id, digest, digest, blob_id * 5)
