@@ -63,7 +63,7 @@ def start(tx: Transaction, call: Call, destination: Registry) -> Backfill:
         call.now,
     )
     payload = {"do": "prepare", "backfill": number}
-    tx.tasks.add(replication.ENGINE, registry.account, registry.region, payload, call.now)
+    tx.tasks.add(replication.ENGINE, registry.account, registry.region, payload)
     return find(tx, call, backfill_id)
 
 
@@ -134,7 +134,7 @@ def prepare(tx: Transaction, number: int, now: float) -> None:
     tx.backfills.set_total(number, total)
     for replication_id in tx.backfills.replication_ids(number):
         payload = {"do": "backfill", "replication": replication_id}
-        tx.tasks.add(replication.ENGINE, source.account, source.region, payload, now)
+        tx.tasks.add(replication.ENGINE, source.account, source.region, payload)
     if total:
         tx.backfills.set_status(number, "IN_PROGRESS")
     else:

@@ -293,7 +293,7 @@ def _store_image(
             "tag": tag if moved else None,
             "is_new": is_new,
         }
-        tx.tasks.add(ENGINE, repository.account, repository.region, payload, call.now)
+        tx.tasks.add(ENGINE, repository.account, repository.region, payload)
     events.on_pull_through(tx, call, name, rule, tag, image.digest)
 
 
@@ -569,7 +569,7 @@ def _end_task(tx: Transaction, call: Call, task: Task, *, again: bool) -> None:
         return
     repository, image = found
     if again:
-        tx.tasks.add(task.engine, task.account, task.region, task.payload, call.now)
+        tx.tasks.add(task.engine, task.account, task.region, task.payload)
         return
     if image.media_type in manifest.INDEX_TYPES:
         size = tx.images.size_as_index(image.id)

@@ -127,4 +127,4 @@ def _add_task(
         "account": destination.account,
         "region": destination.region,
     }
-    tx.tasks.add(ENGINE, call.registry.account, call.registry.region, payload, call.now)
+    tx.tasks.add(ENGINE, call.registry.account, call.registry.region, payload)

@@ -19,6 +19,7 @@ from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.scans import Scan
 from ecr_emulator.metadata.store import Transaction
+from ecr_emulator.metadata.tasks import AT_ONCE
 
 if TYPE_CHECKING:
     from ecr_emulator.core.pushes import Push
@@ -154,7 +155,7 @@ def _put(tx: Transaction, registry: Registry, wanted: Configuration, now: float)
     }
     tx.registry_values.put(account, region, _VALUE, json.dumps(value))
     if wanted.scan_type == ENHANCED:
-        tx.tasks.add(ENGINE, account, region, {}, now)
+        tx.tasks.add(ENGINE, account, region, {})
 
 
 def _check(wanted: Configuration) -> None:
@@ -227,7 +228,7 @@ def is_within_quota(last: Scan, now: float) -> bool:
 
 def request(tx: Transaction, image: Image, scan_type: str, now: float) -> None:
     """Have an image scanned; what an earlier scan found is given up."""
-    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now, now)
+    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now, AT_ONCE)
 
 
 def pass_over(tx: Transaction, image: Image, now: float) -> None:

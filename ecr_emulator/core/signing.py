@@ -138,5 +138,4 @@ def leave_tasks(tx: Transaction, call: Call, push: Push) -> None:
                     "profile": arn,
                     "caller": call.caller_arn,
                 },
-                call.now,
             )

@@ -9,6 +9,10 @@ from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database
 
+# Before all times that a clock can show. Who leaves work may have looked at the clock just before it was put
+# back, and what would be due by that then would be for a long time to come.
+AT_ONCE = -1e12
+
 
 class Task(Struct, frozen=True):
     """A piece of work; ``due_at`` in seconds since 1970."""
@@ -28,8 +32,10 @@ class Tasks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, engine: str, account: str, region: str, payload: dict[str, Any], due_at: float) -> None:
-        """Leave work to an engine."""
+    def add(
+        self, engine: str, account: str, region: str, payload: dict[str, Any], due_at: float = AT_ONCE
+    ) -> None:
+        """Leave work to an engine, to be done at once unless it is due at a time."""
         self._database.run(
             "INSERT INTO tasks (engine, account, region, payload, due_at, attempts)"
             " VALUES (:engine, :account, :region, :payload, :due_at, 0)",

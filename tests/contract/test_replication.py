@@ -715,3 +715,13 @@ def test_an_attempt_that_breaks_is_made_again_and_given_up_in_the_end(server, so
     monkeypatch.setattr(replicas, "_copy_image", broken)
     run_to_the_end(server)
     assert source.status("app", imageTag="v2") == {str(west): ("FAILED", "INTERNAL_ERROR")}
+
+
+def test_what_is_pushed_while_the_clock_is_put_back_is_copied(server, source, west, monkeypatch):
+    """Its time is that of its beginning, which then is to come again."""
+    source.replicate_to(west)
+    with monkeypatch.context() as patch:
+        patch.setattr(server._running.emulator.clock, "now", lambda: time.time() + 30 * 24 * 3600)
+        put_image(source.api, "app", "v1")
+    run(server)
+    assert source.status("app", imageTag="v1") == {str(west): ("COMPLETE", None)}

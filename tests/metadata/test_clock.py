@@ -44,3 +44,12 @@ def test_times_are_brought_forward_alone(store: Store) -> None:
     assert store.read(due, NOW - 1) == [True, True, False]
     store.write(lambda tx: tx.repositories.bring_lifecycle_forward(1.0))
     assert store.read(due, NOW - 1) == [True] * 3
+
+
+def test_what_is_left_without_a_time_is_due_whatever_the_clock_says(store: Store) -> None:
+    """As is what was left by a server that had yet to learn that the clock was put back."""
+    store.write(lambda tx: tx.tasks.add("engine", ACCOUNT, REGION, {}))
+    for now in (NOW, -NOW):
+        assert store.read(due, now) == [True, False, False]
+    store.write(clock.set_offset, -DAY)
+    assert store.read(due, -NOW) == [True, False, False]
