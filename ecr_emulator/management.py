@@ -98,7 +98,7 @@ async def set_organization_policy(emulator: Emulator, request: web.BaseRequest) 
     settings = emulator.settings
     registry = Registry(account or settings.account_id, region or settings.region)
     scan_type = None if enabled is None else scanning.ENHANCED if enabled else scanning.BASIC
-    await emulator.metadata.write(scanning.impose, registry, scan_type, emulator.clock.now())
+    await emulator.metadata.write(scanning.impose, registry, scan_type)
     return web.json_response(
         {"account": registry.account, "region": registry.region, "ecr_scanning": enabled}
     )

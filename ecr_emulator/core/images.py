@@ -206,7 +206,7 @@ def _insert(
     sizes = tx.layers.name(repository.id, named) if named else {}
     if check_references and (missing := named.keys() - sizes.keys()):
         raise errors.LayersNotFoundException(_missing("Layers", missing, repository))
-    children = {child.digest for child in manifest.children if not child.external}
+    children = manifest.images
     present = tx.images.present(repository.id, children) if children else {}
     if check_references and (missing := children - present.keys()):
         raise errors.ReferencedImagesNotFoundException(_missing("Images", missing, repository))
@@ -226,17 +226,20 @@ def _insert(
     return image
 
 
+def stored_manifest(tx: Transaction, image: Image) -> Manifest:
+    """Return an image's manifest. Raises LookupError and InvalidParameterException where it is damaged."""
+    return parse(tx.images.manifest(image.id), image.media_type, image.digest.partition(":")[0])
+
+
 def named_layers(tx: Transaction, image: Image) -> set[str]:
     """Return the layers that an image's manifest names, and its config, whether or not they are there.
 
     Those of a manifest that is damaged are not known, so that they stay counted.
     """
-    algorithm = image.digest.partition(":")[0]
     try:
-        manifest = parse(tx.images.manifest(image.id), image.media_type, algorithm)
+        return {blob.digest for blob in stored_manifest(tx, image).blobs}
     except (LookupError, errors.EcrError):
         return set()
-    return {blob.digest for blob in manifest.blobs}
 
 
 def missing_layers(tx: Transaction, image: Image) -> list[str]:

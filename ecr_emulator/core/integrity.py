@@ -171,8 +171,10 @@ def _check_images(tx: Transaction, after: int, is_strict: bool) -> tuple[list[Fi
         repository = tx.repositories.by_id(image.repository_id)
         if repository is not None:
             subject = f"{_full_name(repository)}@{image.digest}"
-            findings += [Finding(subject, problem) for problem in _contradictions(tx, image)]
-            if missing := list(_missing(tx, image)):
+            missing = list(_missing(tx, image))
+            contradictions = _contradictions(tx, image, is_whole=not missing)
+            findings += [Finding(subject, problem) for problem in contradictions]
+            if missing:
                 # An image of an upstream registry is there before its layers are.
                 call = unattended(Registry(repository.account, repository.region), 0.0)
                 is_damage = is_strict and pull_through.rule_for(tx, call, repository.name) is None
@@ -187,7 +189,7 @@ def _missing(tx: Transaction, image: Image) -> Iterator[str]:
         yield f"the image {digest}, which it lists, is missing"
 
 
-def _contradictions(tx: Transaction, image: Image) -> Iterator[str]:
+def _contradictions(tx: Transaction, image: Image, *, is_whole: bool) -> Iterator[str]:
     """Give what an image's rows and its manifest do not agree on."""
     try:
         content = tx.images.manifest(image.id)
@@ -207,18 +209,16 @@ def _contradictions(tx: Transaction, image: Image) -> Iterator[str]:
     noted = {name: getattr(image, name) for name in described}
     if differing := sorted(name for name in described if described[name] != noted[name]):
         yield f"the manifest has another {', '.join(differing)}"
-    children = {child.digest for child in parsed.children if not child.external}
-    if children != set(tx.images.children(image.repository_id, image.id)):
+    if parsed.images != set(tx.images.children(image.repository_id, image.id)):
         yield "the manifest lists other images"
         return
-    if not any(_missing(tx, image)) and (size := _size(tx, image, parsed)) != image.size:
+    if is_whole and (size := _size(tx, image, parsed)) != image.size:
         yield f"its size is {size}, and noted as {image.size}"
 
 
 def _size(tx: Transaction, image: Image, parsed: manifest.Manifest) -> int:
     if parsed.is_index:
-        children = [child.digest for child in parsed.children if not child.external]
-        return max(tx.images.present(image.repository_id, children).values(), default=0)
+        return max(tx.images.present(image.repository_id, parsed.images).values(), default=0)
     layers = tx.layers.present(image.repository_id, {blob.digest for blob in parsed.blobs})
     return images.compressed_size(parsed, layers)
 

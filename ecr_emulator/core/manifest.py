@@ -72,6 +72,11 @@ class Manifest(Struct, frozen=True):
         """Whether it lists manifests instead of layers."""
         return self.media_type in INDEX_TYPES
 
+    @property
+    def images(self) -> set[str]:
+        """The digests of children, which have to be in the repository."""
+        return {child.digest for child in self.children if not child.external}
+
 
 def invalid(constraint: str) -> errors.InvalidParameterException:
     """Return ECR's error for a manifest that it does not take."""

@@ -17,7 +17,6 @@ from ecr_emulator.core import (
     events,
     iam,
     images,
-    manifest,
     registry_policy,
     repositories,
     templates,
@@ -192,8 +191,7 @@ def _copy_image(
     repository: Repository,
     tag: str | None,
 ) -> None:
-    algorithm = image.digest.partition(":")[0]
-    parsed = manifest.parse(tx.images.manifest(image.id), image.media_type, algorithm)
+    parsed = images.stored_manifest(tx, image)
     for listed in parsed.children:
         child = tx.images.by_digest(origin.id, listed.digest)
         if child is not None:

@@ -128,10 +128,10 @@ def configure(tx: Transaction, call: Call, wanted: Configuration) -> None:
         raise errors.BlockedByOrganizationPolicyException(
             "The operation did not succeed because the account is managed by an organization policy."
         )
-    _put(tx, call.registry, wanted, call.now)
+    _put(tx, call.registry, wanted)
 
 
-def impose(tx: Transaction, registry: Registry, scan_type: str | None, now: float) -> None:
+def impose(tx: Transaction, registry: Registry, scan_type: str | None) -> None:
     """Bring a registry under an organization's policy for Amazon Inspector, or with None from under it.
 
     Such a policy enables Inspector's scans of ECR in a region or disables them, which takes precedence over
@@ -144,10 +144,10 @@ def impose(tx: Transaction, registry: Registry, scan_type: str | None, now: floa
         return
     tx.registry_values.put(registry.account, registry.region, _IMPOSED, scan_type)
     if configuration(tx, registry).scan_type != scan_type:
-        _put(tx, registry, Configuration(scan_type, default_rules(scan_type)), now)
+        _put(tx, registry, Configuration(scan_type, default_rules(scan_type)))
 
 
-def _put(tx: Transaction, registry: Registry, wanted: Configuration, now: float) -> None:
+def _put(tx: Transaction, registry: Registry, wanted: Configuration) -> None:
     account, region = registry.account, registry.region
     value = {
         "scan_type": wanted.scan_type,

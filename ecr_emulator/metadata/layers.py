@@ -120,13 +120,7 @@ class Layers:
 
     def touch(self, repository_id: int, digests: Collection[str], now: float) -> None:
         """Note that a push counts on layers; those that are not there are passed over."""
-        self._database.run(
-            "UPDATE layers SET touched_at = :now WHERE repository_id = :repository_id"
-            " AND digest IN (SELECT value FROM json_each(:digests))",
-            repository_id=repository_id,
-            digests=as_json(digests),
-            now=now,
-        )
+        self._update(repository_id, digests, "touched_at = :now", now=now)
 
     def scan(self, before: float, after: int, limit: int) -> list[tuple[int, bool]]:
         """Return the ids of at most ``limit`` layers past one, and whether each is unused."""
@@ -174,13 +168,7 @@ class Layers:
             elif noted[digest] != media_type:
                 known[media_type].append(digest)
         for media_type, digests in known.items():
-            self._database.run(
-                "UPDATE layers SET media_type = :media_type WHERE repository_id = :repository_id"
-                " AND digest IN (SELECT value FROM json_each(:digests))",
-                repository_id=repository_id,
-                media_type=media_type,
-                digests=as_json(digests),
-            )
+            self._update(repository_id, digests, "media_type = :media_type", media_type=media_type)
         for media_type, digests in unknown.items():
             self._database.run(
                 "INSERT INTO layers (repository_id, digest, media_type, image_count, active_image_count,"
@@ -192,28 +180,27 @@ class Layers:
 
     def forget(self, repository_id: int, digests: Collection[str], *, was_active: bool) -> None:
         """Count one image less that names layers. Those that are not there have nothing left to be noted."""
-        forgotten = {"repository_id": repository_id, "digests": as_json(digests)}
-        self._database.run(
-            "UPDATE layers SET image_count = image_count - 1,"
-            " active_image_count = active_image_count - :active WHERE repository_id = :repository_id"
-            " AND digest IN (SELECT value FROM json_each(:digests))",
-            active=int(was_active),
-            **forgotten,
-        )
+        counted = "image_count = image_count - 1, active_image_count = active_image_count - :active"
+        self._update(repository_id, digests, counted, active=int(was_active))
         self._database.run(
             "DELETE FROM layers WHERE repository_id = :repository_id"
             " AND digest IN (SELECT value FROM json_each(:digests)) AND blob_id IS NULL AND image_count = 0",
-            **forgotten,
+            repository_id=repository_id,
+            digests=as_json(digests),
         )
 
     def set_active(self, repository_id: int, digests: Collection[str], *, is_active: bool) -> None:
         """Count one of the images that name layers among the active ones, or no longer."""
+        counted = "active_image_count = active_image_count + :one"
+        self._update(repository_id, digests, counted, one=1 if is_active else -1)
+
+    def _update(self, repository_id: int, digests: Collection[str], change: str, **values: object) -> None:
         self._database.run(
-            "UPDATE layers SET active_image_count = active_image_count + :change"
-            " WHERE repository_id = :repository_id AND digest IN (SELECT value FROM json_each(:digests))",
+            f"UPDATE layers SET {change} WHERE repository_id = :repository_id"
+            " AND digest IN (SELECT value FROM json_each(:digests))",
             repository_id=repository_id,
             digests=as_json(digests),
-            change=1 if is_active else -1,
+            **values,
         )
 
     def is_named(self, repository_id: int, digest: str) -> bool:

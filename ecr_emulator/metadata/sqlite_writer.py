@@ -102,12 +102,10 @@ class SqliteWriter:
 
     def _flush(self) -> None:
         """Do what waits, on the event loop. The thread commits it, and then there is the next flush."""
-        waiting = [job for job in self._waiting if not job.future.cancelled()]
-        batch, self._waiting = waiting[:LARGEST_BATCH], waiting[LARGEST_BATCH:]
-        self._is_flushing = bool(batch) and self._turn.acquire(blocking=False)
+        self._waiting = [job for job in self._waiting if not job.future.cancelled()]
+        self._is_flushing = bool(self._waiting) and self._turn.acquire(blocking=False)
         if not self._is_flushing:
             # The thread is at something that may take long, and does this after it.
-            self._waiting = batch + self._waiting
             self._hand_over()
             return
         outcomes: list[_Outcome] = []
@@ -115,9 +113,9 @@ class SqliteWriter:
             self._begin(is_durable=True, patience=0)
         except Exception:
             # Another process is writing. The thread can wait for it, and tell who waits of what else it is.
-            self._waiting = batch + self._waiting
             self._hand_over()
         else:
+            batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
             outcomes = self._perform(batch)
         self._jobs.put(_Commit(outcomes))
 
@@ -140,7 +138,7 @@ class SqliteWriter:
                 outcomes = self._commit(commit.outcomes)
                 if not pending:
                     self._turn.release()
-                self._tell(self._loop, self._committed, outcomes)
+                _tell(self._loop, self._committed, outcomes)
             is_idle = not pending or not (commit is not None or self._turn.acquire(blocking=False))
             if not is_idle:
                 # The turn is given back before who waits is told, as they may write again at once.
@@ -149,7 +147,7 @@ class SqliteWriter:
                 self._turn.release()
                 for loop in {job.loop for job in batch}:
                     of_loop = zip(batch, outcomes, strict=True)
-                    self._tell(loop, _settle, [outcome for job, outcome in of_loop if job.loop is loop])
+                    _tell(loop, _settle, [outcome for job, outcome in of_loop if job.loop is loop])
         self._connection.close()
 
     def _work_off(self, batch: Sequence[_Job]) -> list[_Outcome]:
@@ -159,18 +157,6 @@ class SqliteWriter:
         except sqlite3.Error as error:
             return [_failed(job.future, error) for job in batch]
         return self._commit(self._perform(batch))
-
-    def _tell(
-        self,
-        loop: asyncio.AbstractEventLoop | None,
-        function: Callable[[Sequence[_Outcome]], None],
-        outcomes: Sequence[_Outcome],
-    ) -> None:
-        """Wake a loop once for many outcomes."""
-        # One that has been closed has nobody left to be told.
-        with contextlib.suppress(RuntimeError):
-            if loop is not None:
-                loop.call_soon_threadsafe(function, outcomes)
 
     def _begin(self, *, is_durable: bool, patience: int) -> None:
         """Begin a transaction; ``patience`` in milliseconds. Raises sqlite3.OperationalError after it."""
@@ -225,6 +211,18 @@ def _attempt(connection: sqlite3.Connection, transaction: Transaction, job: _Job
         outcome = (job.future, None, error)
     connection.execute("RELEASE job")
     return outcome
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop | None,
+    function: Callable[[Sequence[_Outcome]], None],
+    outcomes: Sequence[_Outcome],
+) -> None:
+    """Wake a loop once for many outcomes."""
+    # One that has been closed has nobody left to be told.
+    with contextlib.suppress(RuntimeError):
+        if loop is not None:
+            loop.call_soon_threadsafe(function, outcomes)
 
 
 def _failed(future: asyncio.Future[Any], error: BaseException) -> _Outcome:
