@@ -43,6 +43,12 @@ URL_LIFETIME = 3600
 # Keys that S3 removes at a time.
 DELETE_SIZE = 1000
 
+# What versitygw answers to a write while the folder that it goes to is removed, as the last object in it was;
+# attempts at such a write, and the seconds before each other.
+_FOLDER_GONE = "ExistingObjectIsDirectory"
+_FOLDER_ATTEMPTS = 10
+_FOLDER_PAUSE = 0.02
+
 _MISSING = {"404", "NotFound", "NoSuchKey", "NoSuchUpload"}
 _CONFLICT = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
@@ -151,7 +157,9 @@ class Bucket:
         )
         connections = contextlib.AsyncExitStack()
         try:
-            bucket = cls(location.bucket, await connections.enter_async_context(context), connections)
+            client = await connections.enter_async_context(context)
+            client.meta.events.register("needs-retry.s3", _await_folder)
+            bucket = cls(location.bucket, client, connections)
             await bucket._check(f"{location.prefix}check-{secrets.token_hex(8)}")
         except BaseException as error:
             await connections.aclose()
@@ -422,6 +430,16 @@ async def clean_up(removal: Coroutine[Any, Any, Any]) -> None:
                 await removal
 
     await asyncio.shield(limited())
+
+
+def _await_folder(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: Any) -> float | None:
+    """Tell the SDK after how many seconds to try again what failed for a folder, which nobody else calls so.
+
+    No key of an object here is a part of another's path.
+    """
+    if response is None or attempts >= _FOLDER_ATTEMPTS:
+        return None
+    return _FOLDER_PAUSE if response[1].get("Error", {}).get("Code") == _FOLDER_GONE else None
 
 
 @contextlib.contextmanager

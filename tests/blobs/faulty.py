@@ -14,7 +14,14 @@ import aiohttp
 from aiohttp import web
 
 Fault = Literal[
-    "error", "slow down", "no upload", "hang", "lose the answer", "cut the answer", "ignore conditions"
+    "error",
+    "slow down",
+    "folder gone",
+    "no upload",
+    "hang",
+    "lose the answer",
+    "cut the answer",
+    "ignore conditions",
 ]
 
 _ERROR = "<Error><Code>{}</Code><Message>as a test wants it</Message></Error>"
@@ -100,6 +107,8 @@ class FaultyS3:
             return web.Response(status=500, text=_ERROR.format("InternalError"))
         if fault == "slow down":
             return web.Response(status=503, text=_ERROR.format("SlowDown"))
+        if fault == "folder gone":
+            return web.Response(status=409, text=_ERROR.format("ExistingObjectIsDirectory"))
         if fault == "no upload":
             return web.Response(status=404, text=_ERROR.format("NoSuchUpload"))
         if fault == "hang":

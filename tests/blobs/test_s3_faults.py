@@ -119,6 +119,24 @@ async def test_a_push_does_not_notice_that_s3_fails_once(
     assert digest_of(await content(store, published.name) or b"") == published.digest
 
 
+async def test_a_push_does_not_notice_that_its_folder_goes_as_another_ends(
+    store: S3Blobs, faulty: FaultyS3, upload_id: str
+) -> None:
+    # Versitygw removes folders once they are empty.
+    faulty.fail("folder gone", 2 * bucket.ATTEMPTS, *STEPS["take the lease"])
+    published = await push(store, upload_id, [])
+    assert faulty.failures == 2 * bucket.ATTEMPTS
+    assert digest_of(await content(store, published.name) or b"") == published.digest
+
+
+async def test_a_service_whose_folder_never_comes_back_is_unavailable(
+    store: S3Blobs, faulty: FaultyS3, upload_id: str
+) -> None:
+    faulty.fail("folder gone")
+    with pytest.raises(BlobStoreUnavailableError):
+        await push(store, upload_id, [])
+
+
 async def test_a_service_that_has_forgotten_what_it_completed_is_understood(
     store: S3Blobs, faulty: FaultyS3, upload_id: str
 ) -> None:
