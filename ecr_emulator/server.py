@@ -39,6 +39,7 @@ from ecr_emulator.events.sinks.base import Sink, SinkSetupError
 from ecr_emulator.events.sinks.selection import open_sinks
 from ecr_emulator.events.trail import Trail
 from ecr_emulator.identity import credentials, sigv4
+from ecr_emulator.identity.proxied import proxied_request
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metrics import Metrics
 from ecr_emulator.oci import downloads
@@ -91,6 +92,7 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
         # Not an Application, whose router would take a tenth of the time of a request answered at once.
         server = web.Server(
             handler(emulator, worker, metrics, under_way),
+            request_factory=proxied_request if settings.behind_proxy == "on" else None,
             access_log_class=_access_logger(metrics),
             access_log=logging.getLogger("ecr_emulator.access"),
             auto_decompress=False,

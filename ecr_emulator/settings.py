@@ -53,6 +53,12 @@ class Settings:
         "host[:port] that repositoryUri and proxyEndpoint name; {account} and {region} are filled in; "
         "by default the address listened on, or with a wildcard address the one the caller used",
     )
+    behind_proxy: str = _setting(
+        "off",
+        "on takes a client's address and scheme from X-Forwarded-For and X-Forwarded-Proto, which a proxy "
+        "sets that all clients come through",
+        ("off", "on"),
+    )
     tls: str = _setting(
         "off", "on speaks HTTPS, with a certificate that a CA in DATA_DIR/tls signs", ("off", "on")
     )
