@@ -56,7 +56,7 @@ def create(
     tags: Mapping[str, str] | None = None,
     created_at: float | None = None,
 ) -> Repository:
-    """Create a repository, at the call's time unless it was created at another.
+    """Create a repository. One that has been created before comes back with that time, and is not told of.
 
     Raises RepositoryAlreadyExistsException, InvalidParameterException for settings that do not
     fit together, InvalidTagParameterException, TooManyTagsException, KmsException for a key that there is
@@ -93,7 +93,8 @@ def create(
     )
     if tags:
         tx.repositories.put_tags(repository.id, tags)
-    scanning.on_creation(tx, repository, call.now)
+    if created_at is None:
+        scanning.on_creation(tx, repository, call.now)
     return repository
 
 
