@@ -204,7 +204,12 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
                 languages=job.scan.scan_type == ENHANCED,
             )
         )
-        return await asyncio.to_thread(_architecture, blobs[0]), report
+        return await asyncio.to_thread(_architecture, blobs[0]), await asyncio.to_thread(_checked, report)
+
+
+def _checked(report: Report) -> Report:
+    """Return a report, whose members have the types that they are to have. Raises ValidationError."""
+    return convert(to_builtins(report), Report)
 
 
 def _layers(tx: Transaction, repository: Repository, digests: Sequence[str]) -> dict[str, Layer]:

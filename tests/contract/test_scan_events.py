@@ -1,5 +1,6 @@
 """The events of enhanced scanning: of scan frequencies, of first scans, and of findings that come and go."""
 
+import contextlib
 import json
 import shutil
 from datetime import UTC, datetime
@@ -270,7 +271,8 @@ def push(ecr, *layers, tag="v1", repository="app"):
     """Push an image and return its digest."""
     config = json.dumps({"architecture": "amd64", "os": "linux", "tag": tag}).encode()
     for content in (config, *layers):
-        upload_layer(ecr, repository, content)
+        with contextlib.suppress(ecr.exceptions.LayerAlreadyExistsException):
+            upload_layer(ecr, repository, content)
     manifest = image_manifest(config, *layers)
     ecr.put_image(repositoryName=repository, imageManifest=manifest.decode(), imageTag=tag)
     return sha256(manifest)
@@ -401,6 +403,20 @@ def test_a_scan_that_fails_closes_nothing(server, ecr, events_of, repository, da
         "imageScanFindings"
     ]["enhancedFindings"]
     assert in_words(shown["firstObservedAt"]) == first[0]["detail"]["firstObservedAt"]
+
+
+@pytest.mark.parametrize("wrong", [{"description": 5}, {"uri": ["https://example.com"]}, {"name": 1.5}])
+def test_findings_that_are_none_fail_the_scan_and_hold_up_no_other(
+    server, ecr, events_of, repository, data, wrong
+):
+    note(data, v1=[{"name": "CVE-1", "severity": "LOW", **wrong}])
+    push(ecr, layer(DEBIAN))
+    push(ecr, layer(DEBIAN), layer(NODE), tag="v2")
+    assert run_scans(server) == 2
+    answer = ecr.describe_image_scan_findings(repositoryName="app", imageId={"imageTag": "v1"})
+    assert answer["imageScanStatus"] == {"status": "FAILED", "description": "The scan has failed."}
+    (scan,) = events_of(SCAN)
+    assert scan["detail"]["image-tags"] == ["v2"]
 
 
 def test_the_initial_scan_is_the_first_that_is_complete(server, ecr, events_of, repository, data):
