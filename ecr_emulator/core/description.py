@@ -281,9 +281,9 @@ def apply_repository(tx: Transaction, call: Call, described: Description) -> Rep
     mutability = {name: described[name] for name in ("tag_mutability", "tag_exclusions") if name in described}
     repository = tx.repositories.get(registry.account, registry.region, name)
     if repository is None:
-        encryption = {key: described[key] for key in ("encryption_type", "kms_key") if key in described}
-        created = replace(call, now=described.get("created_at", call.now))
-        repository = repositories.create(tx, created, name, **mutability, **encryption)
+        settings = ("encryption_type", "kms_key", "created_at")
+        given = {key: described[key] for key in settings if key in described}
+        repository = repositories.create(tx, call, name, **mutability, **given)
     elif mutability:
         repositories.set_mutability(
             tx,

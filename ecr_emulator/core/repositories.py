@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ecr_emulator.core import authorization, errors
+from ecr_emulator.core import authorization, errors, scanning
 from ecr_emulator.core.authorization import Access
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.names import matches_wildcard
@@ -54,8 +54,9 @@ def create(
     encryption_type: str = "AES256",
     kms_key: str | None = None,
     tags: Mapping[str, str] | None = None,
+    created_at: float | None = None,
 ) -> Repository:
-    """Create a repository.
+    """Create a repository. One that has been created before comes back with that time, and is not told of.
 
     Raises RepositoryAlreadyExistsException, InvalidParameterException for settings that do not
     fit together, InvalidTagParameterException, TooManyTagsException, KmsException for a key that there is
@@ -83,7 +84,7 @@ def create(
         account=registry.account,
         region=registry.region,
         name=name,
-        created_at=call.now,
+        created_at=call.now if created_at is None else created_at,
         tag_mutability=tag_mutability,
         tag_exclusions=tag_exclusions,
         scan_on_push=scan_on_push,
@@ -92,6 +93,8 @@ def create(
     )
     if tags:
         tx.repositories.put_tags(repository.id, tags)
+    if created_at is None:
+        scanning.on_creation(tx, repository, call.now)
     return repository
 
 
@@ -141,6 +144,11 @@ def set_mutability(
     repository = find(tx, call, name)
     check_mutability(mutability, exclusions)
     tx.repositories.set_mutability(repository.id, mutability, exclusions)
+
+
+def set_scan_on_push(tx: Transaction, call: Call, name: str, scan_on_push: bool) -> None:
+    """Set whether a push sets off a basic scan. Raises RepositoryNotFoundException."""
+    tx.repositories.set_scan_on_push(find(tx, call, name).id, scan_on_push)
 
 
 def is_immutable(repository: Repository, tag: str) -> bool:

@@ -6,15 +6,16 @@ Findings are scanned for and shown by ``core.scans``.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-from ecr_emulator.core import errors, repositories
+from ecr_emulator.core import errors, events
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.names import matches_wildcard
 from ecr_emulator.core.registry import Registry
+from ecr_emulator.events.builders import FrequencyChange
 from ecr_emulator.metadata.images import Image
 from ecr_emulator.metadata.repositories import Repository
 from ecr_emulator.metadata.scans import Scan
@@ -86,6 +87,46 @@ class Configuration(Struct, frozen=True):
         return RepositoryScanning(SCAN_ON_PUSH if own else MANUAL, ())
 
 
+class Replacement(Struct, frozen=True):
+    """A configuration of enhanced scanning that took the place of another."""
+
+    before: Configuration
+    after: Configuration
+    last_repository_id: int
+    """Of the repositories that there were then; those that came later have known no other."""
+
+    def changes(self, repositories: Iterable[Repository]) -> list[FrequencyChange]:
+        """Return those of repositories' scan frequencies that it changed."""
+        changes = []
+        for repository in repositories:
+            previous = self.before.of_repository(repository).frequency
+            frequency = self.after.of_repository(repository).frequency
+            if frequency != previous and repository.id <= self.last_repository_id:
+                changes.append(_change(repository, frequency, previous))
+        return changes
+
+
+def _change(repository: Repository, frequency: str, previous: str) -> FrequencyChange:
+    arn = Registry(repository.account, repository.region).repository_arn(repository.name)
+    return FrequencyChange(repository.name, arn, frequency, previous)
+
+
+class TakingUp(Struct, frozen=True):
+    """What a configuration of enhanced scanning leaves to the engine, and how far that has come.
+
+    It goes by the names of repositories.
+    """
+
+    replacement: Replacement | None = None
+    """None in what was left by a version of the emulator that did not tell of it."""
+
+    told: str = ""
+    """Up to which changes of frequencies were told."""
+
+    after: str = ""
+    """Up to which images were taken up."""
+
+
 def default_rules(scan_type: str) -> tuple[Rule, ...]:
     """Return the rules of a configuration that is set without any.
 
@@ -149,13 +190,15 @@ def impose(tx: Transaction, registry: Registry, scan_type: str | None) -> None:
 
 def _put(tx: Transaction, registry: Registry, wanted: Configuration) -> None:
     account, region = registry.account, registry.region
+    before = configuration(tx, registry)
     value = {
         "scan_type": wanted.scan_type,
         "rules": [[rule.frequency, rule.filters] for rule in wanted.rules],
     }
     tx.registry_values.put(account, region, _VALUE, json.dumps(value))
     if wanted.scan_type == ENHANCED:
-        tx.tasks.add(ENGINE, account, region, {})
+        replacement = Replacement(before, wanted, tx.repositories.last_id())
+        tx.tasks.add(ENGINE, account, region, to_builtins(TakingUp(replacement)))
 
 
 def _check(wanted: Configuration) -> None:
@@ -188,14 +231,18 @@ def of_repositories(
     return found, missing
 
 
-def set_scan_on_push(tx: Transaction, call: Call, name: str, scan_on_push: bool) -> None:
-    """Set a repository's own setting. Raises RepositoryNotFoundException."""
-    tx.repositories.set_scan_on_push(repositories.find(tx, call, name).id, scan_on_push)
-
-
 def is_scannable(image: Image) -> bool:
     """Tell whether it is a container image, and neither an index nor another kind of artifact."""
     return image.artifact_type in _SCANNABLE
+
+
+def on_creation(tx: Transaction, repository: Repository, now: float) -> None:
+    """Tell of a repository that enhanced scanning scans from its creation on, which nothing has before."""
+    registry = Registry(repository.account, repository.region)
+    current = configuration(tx, registry)
+    frequency = current.of_repository(repository).frequency
+    if current.scan_type == ENHANCED and frequency != MANUAL:
+        events.on_frequency_changes(tx, registry, [_change(repository, frequency, MANUAL)], now)
 
 
 def on_push(tx: Transaction, call: Call, push: Push) -> None:

@@ -7,18 +7,19 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, convert, to_builtins
+from msgspec.structs import replace
 
 from ecr_emulator.blobs import reading
-from ecr_emulator.core import errors, events, images, manifest, repositories, scanning
+from ecr_emulator.core import errors, events, findings, images, manifest, repositories, scanning
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
+from ecr_emulator.core.findings import CLOSED, InspectedImage, Observation
 from ecr_emulator.core.images import ImageId, TaggedImage
 from ecr_emulator.core.registry import Registry
-from ecr_emulator.core.scanning import BASIC, CONTINUOUS_SCAN, ENHANCED, MANUAL, ShownScan
+from ecr_emulator.core.scanning import BASIC, CONTINUOUS_SCAN, ENHANCED, MANUAL, ShownScan, TakingUp
 from ecr_emulator.metadata.images import Image, ImageFilter
 from ecr_emulator.metadata.layers import Layer
 from ecr_emulator.metadata.repositories import Repository
@@ -26,10 +27,10 @@ from ecr_emulator.metadata.scans import Scan, StoredFinding
 from ecr_emulator.metadata.store import Transaction
 from ecr_emulator.metadata.tasks import Task
 from ecr_emulator.scanners.base import (
+    COMPLETE,
     FAILED,
     SEVERITIES,
     UNSUPPORTED_IMAGE,
-    Cvss,
     Finding,
     Report,
     ScannedBlob,
@@ -42,6 +43,8 @@ _logger = logging.getLogger(__name__)
 RESCAN_INTERVAL = 24 * 3600.0
 # Repositories, and images of one, that one transaction looks at.
 _PAGE_SIZE = 100
+# What a scan's status is before it was first performed.
+_NEW = ("IN_PROGRESS", "PENDING")
 # Bytes of a configuration that are read for the image's architecture.
 _MAX_CONFIG = 4 << 20
 
@@ -129,20 +132,9 @@ def describe(
         TaggedImage(image, tx.tags.of_image(image.id)),
         shown,
         [
-            ObservedFinding(stored.position, stored.first_observed_at, _finding(stored.content))
+            ObservedFinding(stored.position, stored.first_observed_at, convert(stored.content, Finding))
             for stored in found
         ],
-    )
-
-
-def _finding(content: dict[str, Any]) -> Finding:
-    return Finding(
-        **{
-            **content,
-            "cvss": tuple(Cvss(**score) for score in content["cvss"]),
-            "references": tuple(content["references"]),
-            "related": tuple(content["related"]),
-        }
     )
 
 
@@ -166,7 +158,7 @@ def _take(tx: Transaction, scan: Scan) -> ScanJob | None:
     if image is None or repository is None:
         # It went, and the scan with it.
         return None
-    if scan.completed_at is not None and not _is_continuous(tx, scan, repository, image):
+    if scan.status not in _NEW and not _is_continuous(tx, scan, repository, image):
         tx.scans.schedule(scan, None)
         return None
     return ScanJob(
@@ -212,7 +204,12 @@ async def _scan(emulator: Emulator, job: ScanJob) -> tuple[str | None, Report]:
                 languages=job.scan.scan_type == ENHANCED,
             )
         )
-        return await asyncio.to_thread(_architecture, blobs[0]), report
+        return await asyncio.to_thread(_architecture, blobs[0]), await asyncio.to_thread(_checked, report)
+
+
+def _checked(report: Report) -> Report:
+    """Return a report, whose members have the types that they are to have. Raises ValidationError."""
+    return convert(to_builtins(report), Report)
 
 
 def _layers(tx: Transaction, repository: Repository, digests: Sequence[str]) -> dict[str, Layer]:
@@ -232,14 +229,14 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
     """Keep what a scan came to, and when it is to be done again where scanning is continuous."""
     scan, image = job.scan, job.image.image
     status, description = _outcome(report, scan.scan_type)
-    findings = sorted(report.findings, key=_rank)
+    found = sorted(report.findings, key=_rank)
     again = _is_continuous(tx, scan, job.repository, image) and scanning.is_eligible(image, now)
-    counts = _counts(findings)
+    counts = _counts(found)
     wanted = tx.scans.complete(
         scan,
         status=status,
         description=description,
-        completed_at=now,
+        completed_at=now if status == COMPLETE else None,
         due_at=now + RESCAN_INTERVAL if again else None,
         source_updated_at=report.source_updated_at,
         severity_counts=counts,
@@ -250,13 +247,45 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
         return
     if scan.scan_type == BASIC:
         events.on_scan(tx, job.repository, image, job.image.tags, status, counts, now)
-    before = tx.scans.first_observations(image.id, scan.scan_type)
-    stored = [
-        StoredFinding(position, identity, before.get(identity, now), to_builtins(finding))
-        for position, finding in enumerate(findings, 1)
-        if (identity := _identity(finding))
-    ]
-    tx.scans.replace_findings(image.id, scan.scan_type, stored)
+    if status != COMPLETE:
+        # What was found before is left for the next scan to be compared with.
+        return
+    before = {stored.identity: stored for stored in tx.scans.all_findings(image.id, scan.scan_type)}
+    made = []
+    for position, finding in enumerate(found, 1):
+        identity = findings.identity(finding)
+        first_observed_at = before[identity].first_observed_at if identity in before else now
+        made.append(StoredFinding(position, identity, first_observed_at, to_builtins(finding)))
+    if scan.scan_type == ENHANCED:
+        registry = Registry(job.repository.account, job.repository.region)
+        inspected = InspectedImage(registry, job.repository.name, job.image, report.platform, architecture)
+        changes = _changes(before, {stored.identity: stored for stored in made}, scan.completed_at, now)
+        described = (findings.describe(inspected, change) for change in changes)
+        events.on_findings(tx, job.repository, described, now)
+        if scan.completed_at is None:
+            counted = {findings.severity(severity): count for severity, count in counts.items()}
+            events.on_initial_scan(tx, job.repository, image, job.image.tags, counted, now)
+    tx.scans.replace_findings(image.id, scan.scan_type, made)
+
+
+def _changes(
+    before: Mapping[str, StoredFinding],
+    after: Mapping[str, StoredFinding],
+    last_observed_at: float | None,
+    now: float,
+) -> Iterator[Observation]:
+    """Return the findings of a scan that are new or not what they were, and those that it closes.
+
+    Both are by identity. ``last_observed_at`` is when those were made that were there before.
+    """
+    for identity, stored in after.items():
+        finding = convert(stored.content, Finding)
+        if identity not in before or finding != convert(before[identity].content, Finding):
+            yield Observation(finding, stored.first_observed_at, now, now)
+    for identity, stored in before.items():
+        if identity not in after:
+            finding = convert(stored.content, Finding)
+            yield Observation(finding, stored.first_observed_at, last_observed_at, now, CLOSED)
 
 
 def _outcome(report: Report, scan_type: str) -> tuple[str, str]:
@@ -278,24 +307,31 @@ def _rank(finding: Finding) -> tuple[int, str, str, str]:
     return worst_first, finding.name, finding.package_name, finding.package_version
 
 
-def _identity(finding: Finding) -> str:
-    return " ".join((finding.name, finding.package_name, finding.package_version, finding.package_path or ""))
-
-
 async def take_up(emulator: Emulator, task: Task) -> None:
-    """Have those images scanned that enhanced scanning was turned on for, a few in each transaction."""
-    name = ""
-    while names := await emulator.metadata.read(_repository_names, task, name):
+    """Have those images scanned that enhanced scanning was turned on for, a few in each transaction.
+
+    Repositories that are scanned at other times than before are told of, a page of them in each event.
+    """
+    work = convert(task.payload, TakingUp)
+    while names := await emulator.metadata.write(_take_up_repositories, task, work, emulator.clock.now()):
         for name in names:
             last: int | None = 0
             while last is not None:
                 last = await emulator.metadata.write(_take_up_page, task, name, last, emulator.clock.now())
+        work = replace(work, told=max(work.told, names[-1]), after=names[-1])
     await emulator.metadata.write(_end, task)
 
 
-def _repository_names(tx: Transaction, task: Task, after: str) -> list[str]:
-    page = tx.repositories.page(task.account, task.region, after, _PAGE_SIZE)
-    return [repository.name for repository in page]
+def _take_up_repositories(tx: Transaction, task: Task, work: TakingUp, now: float) -> list[str]:
+    """Begin with a page of repositories, which is written down and told of, and return their names."""
+    page = tx.repositories.page(task.account, task.region, work.after, _PAGE_SIZE)
+    names = [repository.name for repository in page]
+    if not names or not tx.tasks.note(task.id, to_builtins(replace(work, told=max(work.told, names[-1])))):
+        return []
+    if work.replacement is not None:
+        changes = work.replacement.changes(repository for repository in page if repository.name > work.told)
+        events.on_frequency_changes(tx, Registry(task.account, task.region), changes, now)
+    return names
 
 
 def _end(tx: Transaction, task: Task) -> None:

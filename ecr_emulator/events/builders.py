@@ -1,4 +1,4 @@
-"""The events that ECR sends to EventBridge, in the shapes of the ECR user guide.
+"""The events that ECR and Amazon Inspector send to EventBridge, in the shapes of the ECR user guide.
 
 ("Amazon ECR events and EventBridge".) Those of pushes and deletions have media types too, and an empty
 ``image-tag`` where there is no tag: the guide's examples do not show it, events of ECR do.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,17 @@ REFERRER_ACTION = "ECR Referrer Action"
 IMAGE_SCAN = "ECR Image Scan"
 REPLICATION_ACTION = "ECR Replication Action"
 PULL_THROUGH_CACHE_ACTION = "ECR Pull Through Cache Action"
+SCAN_RESOURCE_CHANGE = "ECR Scan Resource Change"
+INSPECTOR_SCAN = "Inspector2 Scan"
+INSPECTOR_FINDING = "Inspector2 Finding"
+
+_ECR = "aws.ecr"
+_INSPECTOR = "aws.inspector2"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# The members of a finding that are times.
+_TIMES = frozenset(
+    {"firstObservedAt", "lastObservedAt", "pushedAt", "updatedAt", "vendorCreatedAt", "vendorUpdatedAt"}
+)
 
 
 class Place(Struct, frozen=True):
@@ -39,6 +51,15 @@ class Subject(Struct, frozen=True):
     media_type: str
     artifact_type: str | None
     is_referrer: bool
+
+
+class FrequencyChange(Struct, frozen=True):
+    """How often a repository is scanned from now on, and was before."""
+
+    repository: str
+    arn: str
+    frequency: str
+    previous: str
 
 
 def image_action(place: Place, subject: Subject, action_type: str, tag: str | None) -> Event:
@@ -113,6 +134,80 @@ def pull_through_cache_action(
     return _event(place, PULL_THROUGH_CACHE_ACTION, detail, place.arn)
 
 
+def scan_resource_change(account: str, region: str, time: float, changes: Sequence[FrequencyChange]) -> Event:
+    """Return the event of repositories that enhanced scanning scans at other times than before."""
+    detail = {
+        "action-type": "SCAN_FREQUENCY_CHANGE",
+        "repositories": [
+            {
+                "repository-name": change.repository,
+                "repository-arn": change.arn,
+                "scan-frequency": change.frequency,
+                "previous-scan-frequency": change.previous,
+            }
+            for change in changes
+        ],
+        "resource-type": "REPOSITORY",
+        "scan-type": "ENHANCED",
+    }
+    return _envelope(_ECR, SCAN_RESOURCE_CHANGE, account, region, time, [], detail)
+
+
+def inspector_scan(
+    place: Place, digest: str, tags: Sequence[str], severity_counts: Mapping[str, int]
+) -> Event:
+    """Return Inspector's event of an image's first scan, with the numbers of what it found."""
+    detail = {
+        "scan-status": "INITIAL_SCAN_COMPLETE",
+        "repository-name": place.arn,
+        "finding-severity-counts": {**severity_counts, "TOTAL": sum(severity_counts.values())},
+        "image-digest": digest,
+        "image-tags": list(tags),
+    }
+    return _inspector_event(place, INSPECTOR_SCAN, detail, place.arn)
+
+
+def inspector_finding(place: Place, finding: Mapping[str, Any]) -> Event:
+    """Return Inspector's event of a finding that is given as DescribeImageScanFindings has it.
+
+    Inspector has other words for the score, and writes times for people.
+    """
+    detail = _written(finding)
+    score = detail.pop("score", None)
+    details = detail.pop("scoreDetails", None)
+    if details:
+        cvss = details["cvss"]
+        detail["inspectorScore"] = score
+        detail["inspectorScoreDetails"] = {"adjustedCvss": {**cvss, "cvssSource": cvss["scoreSource"]}}
+    partition = place.arn.split(":")[1]
+    for resource in detail["resources"]:
+        resource |= {"partition": partition, "region": place.region}
+    return _inspector_event(
+        place, INSPECTOR_FINDING, detail, *(resource["id"] for resource in detail["resources"])
+    )
+
+
+def _written(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return members of a finding without what there is none of, and with times in Inspector's form."""
+    written: dict[str, Any] = {}
+    for name, member in members.items():
+        if isinstance(member, dict):
+            written[name] = _written(member)
+        elif isinstance(member, list):
+            written[name] = [_written(entry) if isinstance(entry, dict) else entry for entry in member]
+        elif member is not None:
+            written[name] = _time(member) if name in _TIMES else member
+    return written
+
+
+@functools.lru_cache(maxsize=1024)
+def _time(seconds: float) -> str:
+    """Return a time as in "Dec 3, 2021, 6:02:30 PM"."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    hour, half = (moment.hour + 11) % 12 + 1, "AM" if moment.hour < 12 else "PM"
+    return f"{_MONTHS[moment.month - 1]} {moment.day}, {moment.year}, {hour}:{moment:%M:%S} {half}"
+
+
 def _action(place: Place, subject: Subject, action_type: str) -> dict[str, Any]:
     detail = {
         "result": "SUCCESS",
@@ -131,14 +226,30 @@ def _type_of(subject: Subject) -> str:
 
 
 def _event(place: Place, detail_type: str, detail: dict[str, Any], *resources: str) -> Event:
+    return _envelope(_ECR, detail_type, place.account, place.region, place.time, resources, detail)
+
+
+def _inspector_event(place: Place, detail_type: str, detail: dict[str, Any], *resources: str) -> Event:
+    return _envelope(_INSPECTOR, detail_type, place.account, place.region, place.time, resources, detail)
+
+
+def _envelope(
+    source: str,
+    detail_type: str,
+    account: str,
+    region: str,
+    time: float,
+    resources: Sequence[str],
+    detail: dict[str, Any],
+) -> Event:
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
         "detail-type": detail_type,
-        "source": "aws.ecr",
-        "account": place.account,
-        "time": _moment(place.time, "seconds"),
-        "region": place.region,
+        "source": source,
+        "account": account,
+        "time": _moment(time, "seconds"),
+        "region": region,
         "resources": list(resources),
         "detail": detail,
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +15,8 @@ from ecr_emulator.metadata.database import Database
 
 # Events that can be asked for once no sink waits for them; up to twice as many are stored.
 KEPT = 1000
+# Events that one statement adds.
+_BATCH_SIZE = 100
 
 
 class EventFilter(Struct, frozen=True):
@@ -41,13 +45,16 @@ class SinkState(Struct, frozen=True):
 
 
 class Events:
-    """Queries on events."""
+    """Queries on events.
+
+    The column ``repository`` has the names of all repositories that an event is about, and blanks between.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, event: Mapping[str, Any], happened_at: float) -> None:
-        """Add an event, which waits for each of the sinks."""
+    def add(self, event: Mapping[str, Any], happened_at: float, *repositories: str) -> None:
+        """Add an event about repositories, which waits for each of the sinks."""
         event_id = self._database.insert(
             "id",
             "INSERT INTO events (account, region, detail_type, repository, happened_at, content)"
@@ -55,7 +62,7 @@ class Events:
             account=event["account"],
             region=event["region"],
             detail_type=event["detail-type"],
-            repository=event["detail"]["repository-name"],
+            repository=" ".join(repositories),
             happened_at=happened_at,
             content=orjson.dumps(event).decode(),
         )
@@ -63,11 +70,44 @@ class Events:
             "INSERT INTO outbox (sink_id, event_id) SELECT id, :event_id FROM event_sinks", event_id=event_id
         )
         if event_id % KEPT == 0:
+            self._forget(event_id - KEPT)
+
+    def add_many(self, events: Iterable[Mapping[str, Any]], happened_at: float, repository: str) -> None:
+        """Add events about a repository, of one type, as ``add`` does but many with each statement."""
+        if self._database.one("SELECT 1 FROM event_sinks LIMIT 1") is None:
+            # Those before would not be kept.
+            events = deque(events, maxlen=KEPT)
+        events = iter(events)
+        while batch := list(itertools.islice(events, _BATCH_SIZE)):
+            ids = [
+                row["id"]
+                for row in self._database.all(
+                    "INSERT INTO events (account, region, detail_type, repository, happened_at, content)"
+                    " SELECT :account, :region, :detail_type, :repository, :happened_at, value"
+                    " FROM json_each(:contents) RETURNING id",
+                    account=batch[0]["account"],
+                    region=batch[0]["region"],
+                    detail_type=batch[0]["detail-type"],
+                    repository=repository,
+                    happened_at=happened_at,
+                    contents=orjson.dumps([orjson.dumps(event).decode() for event in batch]).decode(),
+                )
+            ]
             self._database.run(
-                "DELETE FROM events WHERE id <= :last"
-                " AND NOT EXISTS (SELECT 1 FROM outbox WHERE event_id = events.id)",
-                last=event_id - KEPT,
+                "INSERT INTO outbox (sink_id, event_id) SELECT event_sinks.id, CAST(value AS BIGINT)"
+                " FROM event_sinks, json_each(:ids)",
+                ids=json.dumps(ids),
             )
+            if any(event_id % KEPT == 0 for event_id in ids):
+                self._forget(max(ids) - KEPT)
+
+    def _forget(self, last: int) -> None:
+        """Remove the events up to an id that nobody waits for."""
+        self._database.run(
+            "DELETE FROM events WHERE id <= :last"
+            " AND NOT EXISTS (SELECT 1 FROM outbox WHERE event_id = events.id)",
+            last=last,
+        )
 
     def newest(self, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
         """Return the newest ``limit`` events that are wanted, in their order."""
@@ -75,7 +115,8 @@ class Events:
             "SELECT content FROM events WHERE (account = :account OR :account IS NULL)"
             " AND (region = :region OR :region IS NULL)"
             " AND (detail_type = :detail_type OR :detail_type IS NULL)"
-            " AND (repository = :repository OR :repository IS NULL)"
+            " AND (replace(' ' || repository || ' ', ' ' || :repository || ' ', '')"
+            " <> ' ' || repository || ' ' OR :repository IS NULL)"
             " AND (happened_at >= :since OR :since IS NULL) ORDER BY id DESC LIMIT :limit",
             account=wanted.account,
             region=wanted.region,

@@ -98,6 +98,11 @@ class Repositories:
         )
         return [_repository(row) for row in rows]
 
+    def last_id(self) -> int:
+        """Return the highest id that a repository has, of any registry; later ones get higher ones."""
+        row = self._database.one("SELECT coalesce(max(id), 0) AS id FROM repositories")
+        return int(row["id"]) if row else 0
+
     def are_at_least(self, account: str, region: str, number: int) -> bool:
         """Tell whether a registry has so many repositories, looking at no more of them."""
         row = self._database.one(

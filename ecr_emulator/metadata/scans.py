@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import orjson
 from msgspec import Struct
 
 from ecr_emulator.metadata.database import Database, Row
@@ -21,6 +22,8 @@ class Scan(Struct, frozen=True):
     requested_at: float
     due_at: float | None
     completed_at: float | None
+    """When it was last complete."""
+
     source_updated_at: float | None
     severity_counts: dict[str, int]
     platform: str | None
@@ -38,6 +41,10 @@ class StoredFinding(Struct, frozen=True):
 
 def _scan(row: Row) -> Scan:
     return Scan(**{**dict(row), "severity_counts": json.loads(row["severity_counts"])})
+
+
+def _finding(row: Row) -> StoredFinding:
+    return StoredFinding(**{**dict(row), "content": orjson.loads(row["content"])})
 
 
 class Scans:
@@ -115,16 +122,20 @@ class Scans:
         *,
         status: str,
         description: str,
-        completed_at: float,
+        completed_at: float | None,
         due_at: float | None,
         source_updated_at: float | None,
         severity_counts: Mapping[str, int],
         platform: str | None,
         architecture: str | None,
     ) -> bool:
-        """Record what a scan came to; tell whether it is still wanted, and not asked for anew."""
+        """Record what a scan came to; tell whether it is still wanted, and not asked for anew.
+
+        One that comes to nothing, with ``completed_at`` None, leaves when the scan was last complete.
+        """
         changed = self._database.run(
-            "UPDATE scans SET status = :status, description = :description, completed_at = :completed_at,"
+            "UPDATE scans SET status = :status, description = :description,"
+            " completed_at = coalesce(:completed_at, completed_at),"
             " due_at = :due_at, source_updated_at = :source_updated_at, severity_counts = :severity_counts,"
             " platform = :platform, architecture = :architecture"
             " WHERE image_id = :image_id AND scan_type = :scan_type AND requested_at = :requested_at",
@@ -142,15 +153,15 @@ class Scans:
         )
         return changed > 0
 
-    def first_observations(self, image_id: int, scan_type: str) -> dict[str, float]:
-        """Return when each finding was first made, by its identity."""
+    def all_findings(self, image_id: int, scan_type: str) -> list[StoredFinding]:
+        """Return all findings, in their order."""
         rows = self._database.all(
-            "SELECT identity, first_observed_at FROM scan_findings"
-            " WHERE image_id = :image_id AND scan_type = :scan_type",
+            "SELECT position, identity, first_observed_at, content FROM scan_findings"
+            " WHERE image_id = :image_id AND scan_type = :scan_type ORDER BY position",
             image_id=image_id,
             scan_type=scan_type,
         )
-        return {row["identity"]: row["first_observed_at"] for row in rows}
+        return [_finding(row) for row in rows]
 
     def replace_findings(self, image_id: int, scan_type: str, findings: Sequence[StoredFinding]) -> None:
         """Put the findings of a scan in the place of the last one's."""
@@ -169,7 +180,7 @@ class Scans:
                     "position": finding.position,
                     "identity": finding.identity,
                     "first_observed_at": finding.first_observed_at,
-                    "content": json.dumps(finding.content),
+                    "content": orjson.dumps(finding.content).decode(),
                 }
                 for finding in findings
             ],
@@ -186,4 +197,4 @@ class Scans:
             after=after,
             limit=limit,
         )
-        return [StoredFinding(**{**dict(row), "content": json.loads(row["content"])}) for row in rows]
+        return [_finding(row) for row in rows]

@@ -63,6 +63,13 @@ class Tasks:
         )
         return {row["engine"]: row["tasks"] for row in rows}
 
+    def note(self, task_id: int, payload: dict[str, Any]) -> bool:
+        """Write down how far a task has come; false where another server has done it meanwhile."""
+        changed = self._database.run(
+            "UPDATE tasks SET payload = :payload WHERE id = :id", id=task_id, payload=json.dumps(payload)
+        )
+        return changed == 1
+
     def postpone(self, task: Task, due_at: float) -> None:
         """Put a task off, as one that failed is."""
         self._database.run(

@@ -1,5 +1,6 @@
 """Where events go: files, webhooks, EventBridge and SQS (moto's); what fails is tried again, and alone."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -9,11 +10,16 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from ecr_emulator.events.sinks import aws as aws_sinks
+from ecr_emulator.events.sinks.base import SinkError
+from ecr_emulator.events.sinks.selection import open_sinks
 from ecr_emulator.server import StartError
 from ecr_emulator.settings import MEMORY, Settings
 from ecr_emulator.testing import BackgroundServer
 from tests.contract.blocking import unblocked_loop
+from tests.contract.conftest import image_manifest, upload_layer
 from tests.contract.oci_client import OciClient, api_client
+from tests.scanned_images import ADVISORIES, DEBIAN, layer
 from tests.serving import free_port
 from tests.shapes import check_event
 from tests.webhook import Webhook
@@ -267,6 +273,62 @@ def test_a_rule_of_eventbridge_matches_events(moto, aws):
     assert [[event[key] for key in given] for event in received] == [
         [event[key] for key in given] for event in known[:2]
     ]
+
+
+def test_a_rule_of_eventbridge_matches_inspectors_events(moto, aws):
+    events, sqs = aws("events"), aws("sqs")
+    queue_url = sqs.create_queue(QueueName="findings")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["aws.inspector2"], "detail": {"severity": ["HIGH"], "status": ["ACTIVE"]}}
+    events.put_rule(Name="findings", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="findings", Targets=[{"Id": "1", "Arn": arn}])
+    with serving(
+        f"eventbridge+{moto}/default", region="eu-west-1", vulnerability_database=str(ADVISORIES)
+    ) as server:
+        ecr = boto3.client("ecr", endpoint_url=server.url, region_name="eu-west-1")
+        ecr.put_registry_scanning_configuration(scanType="ENHANCED")
+        ecr.create_repository(repositoryName="app")
+        config, content = b"{}", layer(DEBIAN)
+        for blob in (config, content):
+            upload_layer(ecr, "app", blob)
+        ecr.put_image(repositoryName="app", imageManifest=image_manifest(config, content).decode())
+        server.manage("run/scans", {})
+        with never_blocked():
+            # The repository, the push, two findings, and the end of the scan.
+            assert deliver(server) == 5
+    (received,) = messages_of(sqs, queue_url, 1)
+    assert sqs.receive_message(QueueUrl=queue_url).get("Messages") is None
+    assert (received["detail-type"], received["source"]) == ("Inspector2 Finding", "aws.inspector2")
+    assert received["detail"]["title"] == "CVE-2023-5363 - openssl"
+
+
+@pytest.mark.parametrize(
+    ("url", "entries"),
+    [("eventbridge+http://127.0.0.1:1/bus", "Entries"), ("sqs+http://127.0.0.1:1/0/q", "Entries")],
+)
+def test_large_events_are_not_sent_all_at_once(monkeypatch, url, entries):
+    sent = []
+
+    async def call(_service, _operation, **members):
+        if len(sent) == refuse_after:
+            raise SinkError("as if")
+        sent.append(members[entries])
+        return {"Entries": []}
+
+    monkeypatch.setattr(aws_sinks._Service, "call", call)
+    common = {"time": "2030-01-31T12:00:00Z", "source": "aws.ecr", "detail-type": "x", "resources": []}
+    # Each character of the detail is three bytes.
+    sizes = [30_000, 30_000, 50_000, 90_000, 1, 1, 1]
+    events = [json.dumps({**common, "detail": "€" * size}, ensure_ascii=False) for size in sizes]
+    (sink,) = open_sinks([url], "us-east-1")
+    refuse_after = None
+    asyncio.run(sink.send(events))
+    assert [len(batch) for batch in sent] == [2, 1, 1, 3]
+    sent.clear()
+    refuse_after = 2
+    with pytest.raises(SinkError, match="as if") as raised:
+        asyncio.run(sink.send(events))
+    assert raised.value.delivered == 3
 
 
 def test_what_aws_refuses_waits(moto, aws, caplog):

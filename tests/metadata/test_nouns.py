@@ -63,9 +63,11 @@ def test_repositories_are_found_by_name_and_id(store: Store) -> None:
 
 
 def test_repositories_come_in_pages_and_are_counted(store: Store) -> None:
+    assert store.read(lambda tx: tx.repositories.last_id()) == 0
     for name in ("c", "a", "b"):
         store.write(new_repository, name)
-    store.write(new_repository, "b", ACCOUNT, "eu-west-1")
+    last_made = store.write(new_repository, "b", ACCOUNT, "eu-west-1")
+    assert store.read(lambda tx: tx.repositories.last_id()) == last_made.id
     page = store.read(lambda tx: tx.repositories.page(*HERE, "a", 10))
     assert [repository.name for repository in page] == ["b", "c"]
     assert len(store.read(lambda tx: tx.repositories.page(*HERE, "", 2))) == 2
@@ -502,7 +504,10 @@ def test_tasks_are_done_in_turn(store: Store) -> None:
     )
     store.write(lambda tx: tx.tasks.postpone(first, 9.0))
     assert [(task.payload["n"], task.attempts) for task in due(float("inf"))] == [(3, 0), (1, 0), (2, 1)]
+    assert store.write(lambda tx: tx.tasks.note(first.id, {"n": 2, "done": "a"})) is True
+    assert [task.payload for task in due(float("inf"))][2] == {"n": 2, "done": "a"}
     assert store.write(lambda tx: tx.tasks.delete(first.id)) is True
+    assert store.write(lambda tx: tx.tasks.note(first.id, {})) is False
     assert store.write(lambda tx: tx.tasks.delete(first.id)) is False
 
 
@@ -691,13 +696,15 @@ def test_scans_and_findings(store: Store) -> None:
     assert store.write(lambda tx: tx.scans.complete(replace(scan, requested_at=1.0), **outcome)) is False
     assert store.write(lambda tx: tx.scans.complete(scan, **outcome)) is True
     assert store.read(lambda tx: tx.scans.get(image.id, "BASIC")) == replace(scan, **outcome)
+    # One that comes to nothing leaves when the last one was complete.
+    failed = outcome | {"status": "FAILED", "completed_at": None}
+    assert store.write(lambda tx: tx.scans.complete(scan, **failed)) is True
+    kept = store.read(lambda tx: tx.scans.get(image.id, "BASIC"))
+    assert kept == replace(scan, **failed | {"completed_at": 6.5})
     findings = [StoredFinding(position, f"CVE-{position}", 0.5, {"n": position}) for position in (1, 2, 3)]
     for some in (findings, findings[:2]):
         store.write(lambda tx, some=some: tx.scans.replace_findings(image.id, "BASIC", some))
-    assert store.read(lambda tx: tx.scans.first_observations(image.id, "BASIC")) == {
-        "CVE-1": 0.5,
-        "CVE-2": 0.5,
-    }
+    assert store.read(lambda tx: tx.scans.all_findings(image.id, "BASIC")) == findings[:2]
     assert store.read(lambda tx: tx.scans.findings(image.id, "BASIC", 1, 9)) == [findings[1]]
     # A scan that is asked for anew forgets the last one.
     store.write(lambda tx: tx.scans.request(image.id, "BASIC", "PENDING", 8.5, 8.5))

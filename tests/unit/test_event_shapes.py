@@ -5,7 +5,7 @@ import pytest
 
 from ecr_emulator.events import audit, builders
 from ecr_emulator.events.audit import Action, ExpiredImage, PolicyExecution
-from ecr_emulator.events.builders import Place, Subject
+from ecr_emulator.events.builders import FrequencyChange, Place, Subject
 from tests.shapes import check_event, check_record
 
 DIGEST = "sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd1234"
@@ -19,6 +19,147 @@ SBOM = Subject(DIGEST, MANIFEST, "text/sbom+json", is_referrer=True)
 ACTION = {"result": "SUCCESS", "repository-name": "app", "image-digest": DIGEST}
 TYPED = {"manifest-media-type": MANIFEST, "artifact-media-type": CONFIG}
 RESTORED_AT = 1760123582.74
+
+FINDING = {
+    "awsAccountId": "123456789012",
+    "description": None,
+    "findingArn": "arn:aws:inspector2:us-west-2:123456789012:finding/" + "be674aad" * 4,
+    "firstObservedAt": 1638554550.9,
+    "lastObservedAt": 1638504150.0,
+    "packageVulnerabilityDetails": {
+        "cvss": [
+            {
+                "baseScore": 6.5,
+                "scoringVector": "CVSS:3.0/AV:N/AC:L/PR:N/UI:R/S:U/C:H/I:N/A:N",
+                "source": "REDHAT_CVE",
+                "version": "3.0",
+            }
+        ],
+        "referenceUrls": ["https://access.redhat.com/errata/RHSA-2020:3915"],
+        "relatedVulnerabilities": [],
+        "source": "REDHAT_CVE",
+        "sourceUrl": None,
+        "vendorCreatedAt": 1571184000.0,
+        "vendorSeverity": "Moderate",
+        "vendorUpdatedAt": None,
+        "vulnerabilityId": "CVE-2019-17498",
+        "vulnerablePackages": [
+            {
+                "arch": "X86_64",
+                "epoch": 0,
+                "filePath": None,
+                "fixedInVersion": "NotAvailable",
+                "name": "libssh2",
+                "packageManager": "OS",
+                "release": "12.amzn2.2",
+                "sourceLayerHash": DIGEST,
+                "version": "1.4.3",
+            }
+        ],
+    },
+    "remediation": {"recommendation": {"text": "None Provided"}},
+    "resources": [
+        {
+            "id": f"{ARN}/{DIGEST}",
+            "type": "AWS_ECR_CONTAINER_IMAGE",
+            "tags": {},
+            "details": {
+                "awsEcrContainerImage": {
+                    "architecture": None,
+                    "imageHash": DIGEST,
+                    "imageTags": ["latest"],
+                    "platform": "AMAZON_LINUX_2",
+                    "pushedAt": 1638576000.0,
+                    "registry": "123456789012",
+                    "repositoryName": "app",
+                }
+            },
+        }
+    ],
+    "score": 6.5,
+    "scoreDetails": {
+        "cvss": {
+            "adjustments": [],
+            "score": 6.5,
+            "scoreSource": "REDHAT_CVE",
+            "scoringVector": "CVSS:3.0/AV:N/AC:L/PR:N/UI:R/S:U/C:H/I:N/A:N",
+            "version": "3.0",
+        }
+    },
+    "severity": "MEDIUM",
+    "status": "ACTIVE",
+    "title": "CVE-2019-17498 - libssh2",
+    "type": "PACKAGE_VULNERABILITY",
+    "updatedAt": 1638532800.0,
+    "fixAvailable": "NO",
+    "exploitAvailable": "NO",
+}
+FOUND = {
+    "awsAccountId": "123456789012",
+    "findingArn": FINDING["findingArn"],
+    "firstObservedAt": "Dec 3, 2021, 6:02:30 PM",
+    "lastObservedAt": "Dec 3, 2021, 4:02:30 AM",
+    "packageVulnerabilityDetails": {
+        "cvss": FINDING["packageVulnerabilityDetails"]["cvss"],
+        "referenceUrls": ["https://access.redhat.com/errata/RHSA-2020:3915"],
+        "relatedVulnerabilities": [],
+        "source": "REDHAT_CVE",
+        "vendorCreatedAt": "Oct 16, 2019, 12:00:00 AM",
+        "vendorSeverity": "Moderate",
+        "vulnerabilityId": "CVE-2019-17498",
+        "vulnerablePackages": [
+            {
+                "arch": "X86_64",
+                "epoch": 0,
+                "fixedInVersion": "NotAvailable",
+                "name": "libssh2",
+                "packageManager": "OS",
+                "release": "12.amzn2.2",
+                "sourceLayerHash": DIGEST,
+                "version": "1.4.3",
+            }
+        ],
+    },
+    "remediation": {"recommendation": {"text": "None Provided"}},
+    "resources": [
+        {
+            "id": f"{ARN}/{DIGEST}",
+            "type": "AWS_ECR_CONTAINER_IMAGE",
+            "tags": {},
+            "partition": "aws",
+            "region": "us-west-2",
+            "details": {
+                "awsEcrContainerImage": {
+                    "imageHash": DIGEST,
+                    "imageTags": ["latest"],
+                    "platform": "AMAZON_LINUX_2",
+                    "pushedAt": "Dec 4, 2021, 12:00:00 AM",
+                    "registry": "123456789012",
+                    "repositoryName": "app",
+                }
+            },
+        }
+    ],
+    "inspectorScore": 6.5,
+    "inspectorScoreDetails": {
+        "adjustedCvss": {
+            "adjustments": [],
+            "cvssSource": "REDHAT_CVE",
+            "score": 6.5,
+            "scoreSource": "REDHAT_CVE",
+            "scoringVector": "CVSS:3.0/AV:N/AC:L/PR:N/UI:R/S:U/C:H/I:N/A:N",
+            "version": "3.0",
+        }
+    },
+    "severity": "MEDIUM",
+    "status": "ACTIVE",
+    "title": "CVE-2019-17498 - libssh2",
+    "type": "PACKAGE_VULNERABILITY",
+    "updatedAt": "Dec 3, 2021, 12:00:00 PM",
+    "fixAvailable": "NO",
+    "exploitAvailable": "NO",
+}
+UNSCORED = {"score": None, "scoreDetails": None}
 
 EVENTS = {
     "a push": (
@@ -68,6 +209,58 @@ EVENTS = {
             "image-digest": DIGEST,
             "image-tags": ["v1"],
         },
+    ),
+    "changes of scan frequencies": (
+        builders.scan_resource_change(
+            PLACE.account,
+            PLACE.region,
+            PLACE.time,
+            [
+                FrequencyChange("app", ARN, "SCAN_ON_PUSH", "MANUAL"),
+                FrequencyChange("web", f"{ARN}/web", "CONTINUOUS_SCAN", "SCAN_ON_PUSH"),
+            ],
+        ),
+        ("ECR Scan Resource Change", []),
+        {
+            "action-type": "SCAN_FREQUENCY_CHANGE",
+            "repositories": [
+                {
+                    "repository-name": "app",
+                    "repository-arn": ARN,
+                    "scan-frequency": "SCAN_ON_PUSH",
+                    "previous-scan-frequency": "MANUAL",
+                },
+                {
+                    "repository-name": "web",
+                    "repository-arn": f"{ARN}/web",
+                    "scan-frequency": "CONTINUOUS_SCAN",
+                    "previous-scan-frequency": "SCAN_ON_PUSH",
+                },
+            ],
+            "resource-type": "REPOSITORY",
+            "scan-type": "ENHANCED",
+        },
+    ),
+    "an enhanced scan": (
+        builders.inspector_scan(PLACE, DIGEST, ["latest"], {"CRITICAL": 7, "HIGH": 61, "MEDIUM": 62}),
+        ("Inspector2 Scan", [ARN]),
+        {
+            "scan-status": "INITIAL_SCAN_COMPLETE",
+            "repository-name": ARN,
+            "finding-severity-counts": {"CRITICAL": 7, "HIGH": 61, "MEDIUM": 62, "TOTAL": 130},
+            "image-digest": DIGEST,
+            "image-tags": ["latest"],
+        },
+    ),
+    "a finding": (
+        builders.inspector_finding(PLACE, FINDING),
+        ("Inspector2 Finding", [f"{ARN}/{DIGEST}"]),
+        FOUND,
+    ),
+    "a finding without a score": (
+        builders.inspector_finding(PLACE, FINDING | UNSCORED),
+        ("Inspector2 Finding", [f"{ARN}/{DIGEST}"]),
+        {key: value for key, value in FOUND.items() if not key.startswith("inspector")},
     ),
     "a replication": (
         builders.replication_action(PLACE, DIGEST, "3.17.2", "111111111111", "eu-west-1", success=True),
@@ -132,7 +325,7 @@ def test_an_event_is_that_of_the_user_guide(event, envelope, detail):
         "version": "0",
         "id": event["id"],
         "detail-type": detail_type,
-        "source": "aws.ecr",
+        "source": "aws.inspector2" if detail_type.startswith("Inspector2") else "aws.ecr",
         "account": "123456789012",
         "time": "2019-11-16T01:54:34Z",
         "region": "us-west-2",
@@ -147,6 +340,7 @@ def test_the_schema_takes_no_other_events():
         {**pushed, "more": 1},
         {**pushed, "resources": [ARN]},
         {**pushed, "detail-type": "ECR Image Scan"},
+        {**pushed, "source": "aws.inspector2"},
         {**pushed, "detail": {**pushed["detail"], "action-type": "PULL"}},
     ):
         with pytest.raises(jsonschema.ValidationError):

@@ -31,9 +31,8 @@ def add(tx, number, account="000000000000", detail_type="ECR Image Action"):
         "account": account,
         "region": "us-east-1",
         "detail-type": detail_type,
-        "detail": {"repository-name": "app"},
     }
-    tx.events.add(event, float(number))
+    tx.events.add(event, float(number), "app")
 
 
 def numbers(events):

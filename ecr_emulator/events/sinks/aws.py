@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +14,8 @@ from ecr_emulator.events.sinks.base import SinkError, SinkSetupError, label_of, 
 
 # Most entries of PutEvents and of SendMessageBatch.
 _BATCH_SIZE = 10
+# Most bytes of all of them.
+_MAX_BATCH = 256 << 10
 # Seconds to connect, and for an answer.
 _TIMEOUT = 10.0
 
@@ -34,6 +36,9 @@ class EventBridgeSink:
 
     async def send(self, events: Sequence[str]) -> None:
         """Put events. Raises SinkError."""
+        await _send_in_batches(events, self._put)
+
+    async def _put(self, events: Sequence[str]) -> None:
         answer = await self._service.call("put_events", Entries=[self._entry(event) for event in events])
         for entry in answer["Entries"]:
             if "ErrorCode" in entry:
@@ -68,6 +73,9 @@ class QueueSink:
 
     async def send(self, events: Sequence[str]) -> None:
         """Send events. Raises SinkError."""
+        await _send_in_batches(events, self._send)
+
+    async def _send(self, events: Sequence[str]) -> None:
         entries = [self._entry(str(number), event) for number, event in enumerate(events)]
         answer = await self._service.call("send_message_batch", QueueUrl=self._queue_url, Entries=entries)
         for failed in answer.get("Failed", ()):
@@ -82,6 +90,31 @@ class QueueSink:
     async def close(self) -> None:
         """Close the connections."""
         await self._service.close()
+
+
+async def _send_in_batches(events: Sequence[str], send: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+    """Send events that may be too large to be sent at once. Raises SinkError."""
+    delivered = 0
+    for batch in _batches(events):
+        try:
+            await send(batch)
+        except SinkError as error:
+            raise SinkError(str(error), delivered) from error
+        delivered += len(batch)
+
+
+def _batches(events: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for event in events:
+        length = len(event.encode())
+        if batch and size + length > _MAX_BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += length
+    if batch:
+        yield batch
 
 
 class _Service:
