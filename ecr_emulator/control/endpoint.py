@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from ecr_emulator import bodies
 from ecr_emulator.blobs.base import BlobStoreUnavailableError
-from ecr_emulator.control import model, operations
+from ecr_emulator.control import caller_identity, model, operations
 from ecr_emulator.control.access import accesses_of
 from ecr_emulator.core import audit, errors
 from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard
@@ -23,15 +22,14 @@ from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.events.audit import Action
-from ecr_emulator.identity import sigv4
-from ecr_emulator.identity.requests import new_call, unidentified_call
-from ecr_emulator.identity.scope import Caller, caller_of_key, caller_of_signature
+from ecr_emulator.identity.requests import caller_of, new_call, unidentified_call
 from ecr_emulator.logs import OPERATION, REQUEST_ID
 from ecr_emulator.metadata.store import MetadataUnavailableError
 
 _logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
+_SERVICE = "ecr"
 # Bytes of a request: a part of 20 MiB is the most that the model allows, in base64. Only parts, and manifests
 # with each letter escaped, can be that large; all else is far smaller than this.
 LARGE_REQUESTS = ("UploadLayerPart", "PutImage")
@@ -46,6 +44,8 @@ async def handle(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Answer a request to ``/``."""
     target = request.headers.get("X-Amz-Target")
     request_id = request[REQUEST_ID]
+    if caller_identity.is_asked_for(request):
+        return await caller_identity.handle(emulator, request)
     if request.method != "POST" or target is None:
         # What AWS's JSON services answer to requests that are not for them.
         return web.Response(
@@ -98,7 +98,7 @@ async def _perform(emulator: Emulator, request: web.BaseRequest, target: str, pr
     perform = _function(operation)
     large = operation.name in LARGE_REQUESTS
     body = await _read(emulator, request, MAX_LARGE_REQUEST_SIZE if large else MAX_REQUEST_SIZE)
-    caller = await _caller(emulator, request, body)
+    caller = await caller_of(emulator, request, body, _SERVICE)
     progress.call = call = new_call(emulator, request, caller.registry, caller.arn)
     emulator.rates.spend(caller.registry, (operation.name,), call.now)
     emulator.faults.strike(caller.registry, (operation.name,))
@@ -144,17 +144,6 @@ def _note(
         output,
         None if failure is None else audit.error_of(failure),
     )
-
-
-async def _caller(emulator: Emulator, request: web.BaseRequest, body: bytes) -> Caller:
-    """Return who signed a request; whether they did is asked only where the setting says so."""
-    settings, access_keys = emulator.settings, emulator.principals.access_keys
-    if settings.auth != "strict":
-        return caller_of_signature(request.headers.get("Authorization", ""), settings, access_keys)
-    signed = sigv4.Request(request.method, request.rel_url.raw_path_qs, request.headers, body)
-    # Off the event loop, since a part of a layer takes a while to hash.
-    signature = await asyncio.to_thread(sigv4.verify, signed, access_keys, emulator.clock.now())
-    return caller_of_key(signature.key, signature.region, settings, access_keys)
 
 
 def _operation(target: str) -> model.Operation:

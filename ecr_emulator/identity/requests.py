@@ -1,7 +1,8 @@
-"""Makes the Call of an HTTP request."""
+"""Tells who sent an HTTP request, and makes its Call."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 
@@ -11,9 +12,25 @@ from msgspec.structs import replace
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
+from ecr_emulator.identity import sigv4
 from ecr_emulator.identity.endpoints import public_endpoint
-from ecr_emulator.identity.scope import default_registry
+from ecr_emulator.identity.scope import Caller, caller_of_key, caller_of_signature, default_registry
 from ecr_emulator.logs import REQUEST_ID
+
+
+async def caller_of(emulator: Emulator, request: web.BaseRequest, body: bytes, service: str) -> Caller:
+    """Return who signed a request to a service; whether they did is asked only where the setting says so.
+
+    Raises MissingAuthenticationToken-, IncompleteSignature-, UnrecognizedClient- and
+    InvalidSignatureException.
+    """
+    settings, access_keys = emulator.settings, emulator.principals.access_keys
+    if settings.auth != "strict":
+        return caller_of_signature(request.headers.get("Authorization", ""), settings, access_keys)
+    signed = sigv4.Request(service, request.method, request.rel_url.raw_path_qs, request.headers, body)
+    # Off the event loop, since a part of a layer takes a while to hash.
+    signature = await asyncio.to_thread(sigv4.verify, signed, access_keys, emulator.clock.now())
+    return caller_of_key(signature.key, signature.region, settings, access_keys)
 
 
 def new_call(

@@ -23,7 +23,6 @@ from multidict import CIMultiDictProxy
 from ecr_emulator.core import errors
 from ecr_emulator.core.identities import AccessKey
 
-SERVICE = "ecr"
 # How far the time of a signature may be from the server's, either way.
 MAX_SKEW = timedelta(minutes=15)
 
@@ -40,8 +39,9 @@ class SignerMissingError(RuntimeError):
 
 
 class Request(Struct, frozen=True):
-    """A request as it came in; ``path`` with its query."""
+    """A request to a service as it came in; ``path`` with its query."""
 
+    service: str
     method: str
     path: str
     headers: CIMultiDictProxy[str]
@@ -127,9 +127,9 @@ def _read(request: Request) -> _Authorization:
             f"got '{parameters['Credential']}'"
         )
     key, date, region, service, terminator = scope
-    if service != SERVICE:
+    if service != request.service:
         raise errors.InvalidSignatureException(
-            f"Credential should be scoped to correct service: '{SERVICE}'. "
+            f"Credential should be scoped to correct service: '{request.service}'. "
         )
     if terminator != _TERMINATOR:
         raise errors.InvalidSignatureException(
@@ -242,6 +242,6 @@ def _sign(request: Request, authorization: _Authorization, secret: str) -> str:
         method=request.method, url=f"http://host{request.path}", headers=headers, data=request.body
     )
     signed.context["timestamp"] = authorization.timestamp
-    signer = signer_of(credentials_of(authorization.key, secret), SERVICE, authorization.region)
+    signer = signer_of(credentials_of(authorization.key, secret), request.service, authorization.region)
     canonical = signer.canonical_request(signed)
     return str(signer.signature(signer.string_to_sign(signed, canonical), signed))

@@ -41,7 +41,7 @@ def signed(
     request = AWSRequest("POST", f"http://127.0.0.1:4510{path}", headers, BODY)
     with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
         SigV4Auth(Credentials(key, secret, token), service, region).add_auth(request)
-    return Request("POST", path, CIMultiDictProxy(CIMultiDict(request.headers.items())), BODY)
+    return Request("ecr", "POST", path, CIMultiDictProxy(CIMultiDict(request.headers.items())), BODY)
 
 
 def changed(request, *, body=None, method="POST", path="/", without=(), **headers):
@@ -50,7 +50,8 @@ def changed(request, *, body=None, method="POST", path="/", without=(), **header
     for name in without:
         del changed_headers[name]
     changed_headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return Request(method, path, CIMultiDictProxy(changed_headers), request.body if body is None else body)
+    content = request.body if body is None else body
+    return Request("ecr", method, path, CIMultiDictProxy(changed_headers), content)
 
 
 def check(request, now=NOW):
