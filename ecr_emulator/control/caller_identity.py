@@ -39,10 +39,8 @@ _CODES: dict[type[errors.EcrError], str] = {
 
 
 def is_asked_for(request: web.BaseRequest) -> bool:
-    """Tell whether a request to ``/`` speaks the Query protocol, which ECR does not."""
-    return (
-        request.method == "POST" and request.content_type == _FORM and "X-Amz-Target" not in request.headers
-    )
+    """Tell whether a request to ``/`` that names no target speaks the Query protocol, which ECR does not."""
+    return request.method == "POST" and request.content_type == _FORM
 
 
 async def handle(emulator: Emulator, request: web.BaseRequest) -> web.Response:

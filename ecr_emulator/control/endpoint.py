@@ -44,9 +44,9 @@ async def handle(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Answer a request to ``/``."""
     target = request.headers.get("X-Amz-Target")
     request_id = request[REQUEST_ID]
-    if caller_identity.is_asked_for(request):
-        return await caller_identity.handle(emulator, request)
     if request.method != "POST" or target is None:
+        if caller_identity.is_asked_for(request):
+            return await caller_identity.handle(emulator, request)
         # What AWS's JSON services answer to requests that are not for them.
         return web.Response(
             status=404,
