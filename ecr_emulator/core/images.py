@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -284,7 +285,7 @@ def described_by(manifest: Manifest) -> dict[str, Any]:
         "artifact_type": manifest.artifact_type or config_type,
         "config_media_type": config_type,
         "subject_digest": manifest.subject.digest if manifest.subject else None,
-        "annotations": manifest.annotations,
+        "annotations": None if manifest.annotations is None else json.dumps(manifest.annotations),
         "manifest_size": len(manifest.content),
     }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from ecr_emulator.metadata.database import Database, Row, as_json
+from ecr_emulator.metadata.database import Database, as_json
 
 TagStatus = Literal["TAGGED", "UNTAGGED", "ANY"]
 
@@ -37,7 +37,9 @@ class Image(Struct, frozen=True):
     artifact_type: str | None
     config_media_type: str | None
     subject_digest: str | None
-    annotations: dict[str, str] | None
+    annotations: str | None
+    """As JSON, since few ask for them."""
+
     manifest_size: int
     size: int
     pushed_at: float
@@ -45,6 +47,11 @@ class Image(Struct, frozen=True):
     status: str = "ACTIVE"
     last_archived_at: float | None = None
     last_activated_at: float | None = None
+
+    def read_annotations(self) -> dict[str, str]:
+        """Return what the manifest's annotations are, by their names."""
+        annotations: dict[str, str] = json.loads(self.annotations or "{}")
+        return annotations
 
 
 class ImageHistory(Struct, frozen=True):
@@ -64,11 +71,7 @@ class ImageHistory(Struct, frozen=True):
     referenced: bool
 
 
-def _image(row: Row) -> Image:
-    values: dict[str, Any] = dict(row)
-    if values["annotations"] is not None:
-        values["annotations"] = json.loads(values["annotations"])
-    return Image(**values)
+_COLUMNS = ", ".join(f"images.{name}" for name in Image.__struct_fields__)
 
 
 # Conditions on whether an image has a tag, by the API's filter value.
@@ -87,27 +90,31 @@ class Images:
 
     def by_id(self, image_id: int) -> Image | None:
         """Return the image with an id."""
-        row = self._database.one("SELECT * FROM images WHERE id = :id", id=image_id)
-        return None if row is None else _image(row)
+        return self._first("images WHERE id = :id", id=image_id)
 
     def by_digest(self, repository_id: int, digest: str) -> Image | None:
         """Return the image with a digest."""
-        row = self._database.one(
-            "SELECT * FROM images WHERE repository_id = :repository_id AND digest = :digest",
+        return self._first(
+            "images WHERE repository_id = :repository_id AND digest = :digest",
             repository_id=repository_id,
             digest=digest,
         )
-        return None if row is None else _image(row)
 
     def by_tag(self, repository_id: int, tag: str) -> Image | None:
         """Return the image that a tag points at."""
-        row = self._database.one(
-            "SELECT images.* FROM tags JOIN images ON images.id = tags.image_id"
+        return self._first(
+            "tags JOIN images ON images.id = tags.image_id"
             " WHERE tags.repository_id = :repository_id AND tags.name = :tag",
             repository_id=repository_id,
             tag=tag,
         )
-        return None if row is None else _image(row)
+
+    def _first(self, selected: str, **parameters: object) -> Image | None:
+        found = self._all(selected, **parameters)
+        return found[0] if found else None
+
+    def _all(self, selected: str, **parameters: object) -> list[Image]:
+        return self._database.construct(Image, f"SELECT {_COLUMNS} FROM {selected}", **parameters)
 
     def manifest(self, image_id: int) -> bytes:
         """Return the manifest's bytes as they were pushed."""
@@ -118,10 +125,7 @@ class Images:
 
     def scan(self, after: int, limit: int) -> list[Image]:
         """Return at most ``limit`` images of any repository past an id."""
-        rows = self._database.all(
-            "SELECT * FROM images WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit
-        )
-        return [_image(row) for row in rows]
+        return self._all("images WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit)
 
     def count(self, repository_id: int) -> int:
         """Count a repository's images."""
@@ -174,7 +178,7 @@ class Images:
             artifact_type=image.artifact_type,
             config_media_type=image.config_media_type,
             subject_digest=image.subject_digest,
-            annotations=None if image.annotations is None else json.dumps(image.annotations),
+            annotations=image.annotations,
             manifest_size=image.manifest_size,
             size=image.size,
             pushed_at=image.pushed_at,
@@ -247,8 +251,8 @@ class Images:
         """Return at most ``limit`` images whose subject is a digest, oldest first, past the id ``after``."""
         types = wanted.artifact_types
         of_type = "" if types is None else " AND artifact_type IN (SELECT value FROM json_each(:types))"
-        rows = self._database.all(
-            "SELECT * FROM images WHERE repository_id = :repository_id AND subject_digest = :subject_digest"
+        return self._all(
+            "images WHERE repository_id = :repository_id AND subject_digest = :subject_digest"
             f" AND id > :after AND (:status = 'ANY' OR status = :status){of_type} ORDER BY id LIMIT :limit",
             repository_id=repository_id,
             subject_digest=subject_digest,
@@ -257,12 +261,11 @@ class Images:
             types=json.dumps(types),
             limit=limit,
         )
-        return [_image(row) for row in rows]
 
     def page(self, repository_id: int, wanted: ImageFilter, after: int, limit: int) -> list[Image]:
         """Return at most ``limit`` images in the order of their first push, past the id ``after``."""
-        rows = self._database.all(
-            "SELECT * FROM images WHERE repository_id = :repository_id AND id > :after"
+        return self._all(
+            "images WHERE repository_id = :repository_id AND id > :after"
             " AND (:status = 'ANY' OR status = :status)"
             f"{TAG_CONDITIONS[wanted.tag_status]} ORDER BY id LIMIT :limit",
             repository_id=repository_id,
@@ -270,7 +273,6 @@ class Images:
             after=after,
             limit=limit,
         )
-        return [_image(row) for row in rows]
 
     def page_of_identifiers(
         self, repository_id: int, wanted: ImageFilter, after: tuple[int, str], limit: int

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, args_row, dict_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
 
@@ -121,6 +121,11 @@ class PostgresDatabase:
     def all(self, sql: str, /, **parameters: object) -> Sequence[Mapping[str, Any]]:
         """Run a query and return its rows."""
         return self._execute(sql, parameters).fetchall()
+
+    def construct(self, kind: Callable[..., T], sql: str, /, **parameters: object) -> list[T]:
+        """Run a query and return what is made of the values of each row, in the order of its columns."""
+        cursor = self._cursor.connection.cursor(row_factory=args_row(kind), binary=True)
+        return cursor.execute(_translate(sql), parameters).fetchall()
 
     def one(self, sql: str, /, **parameters: object) -> Mapping[str, Any] | None:
         """Run a query and return its first row, if it has one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,12 @@ class SqliteDatabase:
     def all(self, sql: str, /, **parameters: object) -> Sequence[Mapping[str, Any]]:
         """Run a query and return its rows."""
         return self.connection.execute(sql, parameters).fetchall()
+
+    def construct(self, kind: Callable[..., T], sql: str, /, **parameters: object) -> list[T]:
+        """Run a query and return what is made of the values of each row, in the order of its columns."""
+        cursor = self.connection.cursor()
+        cursor.row_factory = None
+        return list(itertools.starmap(kind, cursor.execute(sql, parameters)))
 
     def one(self, sql: str, /, **parameters: object) -> Mapping[str, Any] | None:
         """Run a query and return its first row, if it has one."""

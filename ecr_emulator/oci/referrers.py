@@ -66,6 +66,6 @@ def _descriptor(image: Image) -> dict[str, Any]:
     }
     if image.artifact_type is not None:
         descriptor["artifactType"] = image.artifact_type
-    if image.annotations:
-        descriptor["annotations"] = image.annotations
+    if annotations := image.read_annotations():
+        descriptor["annotations"] = annotations
     return descriptor

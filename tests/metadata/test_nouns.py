@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -151,7 +152,11 @@ def test_resource_tags(store: Store) -> None:
 
 def test_images_are_found_by_id_digest_and_tag(store: Store) -> None:
     repository = store.write(new_repository)
-    described = {"annotations": {"key": "value\u0000é"}, "artifact_type": "a", "config_media_type": "c"}
+    described = {
+        "annotations": json.dumps({"key": "value\u0000é"}),
+        "artifact_type": "a",
+        "config_media_type": "c",
+    }
     image = store.write(new_image, repository, 1, **described, subject_digest=digest(2), last_pulled_at=NOW)
     store.write(lambda tx: tx.tags.put(repository.id, "v1", image.id))
     assert {name: getattr(image, name) for name in described} == described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_rows_are_put_back_as_they_were(store: Store) -> None:
     def fill(tx: Transaction) -> None:
         repository = new_repository(tx)
         image = new_image(tx, repository, last_pulled_at=1.5)
-        new_image(tx, repository, "other", annotations={"a": "\u00e9"})
+        new_image(tx, repository, "other", annotations=json.dumps({"a": "\u00e9"}))
         number = tx.backfills.insert("x", "", "", "", "", "IN_PROGRESS", 1.5)
         tx.backfills.add_images(number, repository.id, ["index"])
         tx.images.add_children(image.id, repository.id, [digest("a")])

@@ -50,6 +50,6 @@ def _describe(image: Image) -> Output:
         "mediaType": image.media_type,
         "artifactType": image.artifact_type,
         "size": image.manifest_size,
-        "annotations": image.annotations or None,
+        "annotations": image.read_annotations() or None,
         "artifactStatus": image.status,
     }
