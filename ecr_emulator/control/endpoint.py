@@ -118,9 +118,9 @@ async def _perform(emulator: Emulator, request: web.BaseRequest, target: str, pr
     progress.accesses = accesses = accesses_of(operation, call, given)
     async with Guard(emulator.metadata, call, accesses) as guard:
         output = await perform(replace(emulator, metadata=guard), call, given)
-    encoded = model.encode_output(operation, output)
-    answer = _dump(encoded)
-    action = _note(emulator, progress, operation, call, encoded, None)
+    checked = model.check_output(operation, output)
+    answer = msgspec.json.encode(checked)
+    action = _note(emulator, progress, operation, call, checked, None)
     if guard.is_lasting:
         memo.keep(version, key, _Remembered(answer, action), len(body) + len(answer))
     return answer
@@ -131,7 +131,7 @@ def _note(
     progress: _Progress,
     operation: model.Operation,
     call: Call,
-    output: dict[str, Any] | None,
+    output: Any,
     failure: errors.EcrError | None,
 ) -> Action:
     """Tell the audit trail of a request that names an operation."""

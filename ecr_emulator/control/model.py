@@ -1,4 +1,4 @@
-"""The ECR service model: validates inputs and encodes outputs by closures made once per shape.
+"""The ECR service model: validates inputs by closures, and outputs by types, made once per shape.
 
 ``specs/ecr.json`` is botocore's model without its prose (scripts/compile_model.py).
 """
@@ -12,14 +12,13 @@ import json
 import re
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert, defstruct
 
 from ecr_emulator.core import errors
 
 Decode = Callable[[Any, str], Any]
-Encode = Callable[[Any], Any]
 
 # botocore's ECR operations that came later report violated constraints as ValidationException.
 _VALIDATION_EXCEPTION = "ValidationException"
@@ -110,13 +109,12 @@ def decode_input(operation: Operation, value: Any) -> dict[str, Any]:
     return decoded
 
 
-def encode_output(operation: Operation, value: dict[str, Any]) -> dict[str, Any]:
-    """Turn what an operation returned into its JSON value; members that are None are left out.
+def check_output(operation: Operation, value: dict[str, Any]) -> Any:
+    """Return what an operation returned as what msgspec encodes; members that are None are left out.
 
-    Raises TypeError for a value that is not of the output's shape.
+    Raises ValidationError for a value that is not of the output's shape.
     """
-    encoded: dict[str, Any] = encoder(operation.output)(value)
-    return encoded
+    return convert(value, output_type(operation.output))
 
 
 @functools.cache
@@ -286,72 +284,31 @@ def _wrong_type(value: Any, wanted: str, path: str) -> errors.SerializationExcep
 
 
 @functools.cache
-def encoder(name: str) -> Encode:
-    """Return the function that encodes values of a shape."""
+def output_type(name: str) -> Any:
+    """Return the type of a shape's values in outputs."""
     spec = shape(name)
-    kind = spec["type"]
-    if kind == "structure":
-        return _structure_encoder(name, spec)
-    if kind == "list":
-        encode_member = encoder(spec["member"])
-        return lambda value: [encode_member(member) for member in value]
-    if kind == "map":
-        encode_value = encoder(spec["value"])
-        return lambda value: {key: encode_value(entry) for key, entry in value.items()}
-    if kind == "blob":
-        return lambda value: base64.b64encode(value).decode()
-    return _scalar_encoder(name, spec)
+    match spec["type"]:
+        case "structure":
+            members = [
+                (member, output_type(target) | None, None) for member, target in spec["members"].items()
+            ]
+            return defstruct(name, members, forbid_unknown_fields=True, omit_defaults=True)
+        case "list":
+            return list[output_type(spec["member"])]  # type: ignore[misc]
+        case "map":
+            return dict[str, output_type(spec["value"])]  # type: ignore[misc]
+        case "string" if "enum" in spec:
+            return Literal[tuple(spec["enum"])]
+        case scalar:
+            return _SCALARS[scalar]
 
 
-def _structure_encoder(name: str, spec: dict[str, Any]) -> Encode:
-    # Scalars, which most members are, are checked here: for a page of a list, calls are what it costs.
-    scalars = {
-        member: _scalar(shape(target))
-        for member, target in spec["members"].items()
-        if shape(target)["type"] in _SCALARS
-    }
-    others = {member: encoder(target) for member, target in spec["members"].items() if member not in scalars}
-
-    def encode(value: dict[str, Any]) -> dict[str, Any]:
-        encoded = {}
-        for member, entry in value.items():
-            if entry is None:
-                continue
-            if member in scalars:
-                allowed, enum = scalars[member]
-                if type(entry) not in allowed or (enum is not None and entry not in enum):
-                    raise TypeError(f"{entry!r} is no {name}.{member}")
-                encoded[member] = entry
-            elif member in others:
-                encoded[member] = others[member](entry)
-            else:
-                raise TypeError(f"{name} has no member {member}")
-        return encoded
-
-    return encode
-
-
-_SCALARS: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "long": (int,),
-    "boolean": (bool,),
-    "double": (int, float),
-    "timestamp": (int, float),
+_SCALARS: dict[str, type] = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "boolean": bool,
+    "double": float,
+    "timestamp": float,
+    "blob": bytes,
 }
-
-
-def _scalar(spec: dict[str, Any]) -> tuple[tuple[type, ...], frozenset[str] | None]:
-    """Return the types that a scalar's values have, and the values where they are an enumeration."""
-    return _SCALARS[spec["type"]], frozenset(spec["enum"]) if "enum" in spec else None
-
-
-def _scalar_encoder(name: str, spec: dict[str, Any]) -> Encode:
-    allowed, enum = _scalar(spec)
-
-    def encode(value: Any) -> Any:
-        if type(value) not in allowed or (enum is not None and value not in enum):
-            raise TypeError(f"{value!r} is no {name}")
-        return value
-
-    return encode
