@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import to_builtins
-
 from ecr_emulator.core import errors
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
@@ -25,16 +23,15 @@ def note(
     operation: str,
     resources: Iterable[str],
     request: Mapping[str, Any],
-    response: Any = None,
+    response: Mapping[str, Any] | None = None,
     error: tuple[str, str] | None = None,
 ) -> Action:
     """Tell of a call that was answered, or refused with an error (code and message).
 
-    ``resources`` are the ARNs of the repositories that it is about, and ``response`` is what msgspec can
-    encode. Returns what the trail was told.
+    ``resources`` are the ARNs of the repositories that it is about. Returns what the trail was told.
     """
-    if response is not None:
-        response = None if audit.is_read_only(operation) else to_builtins(response)
+    if response is not None and audit.is_read_only(operation):
+        response = None
     action = Action(
         operation=operation,
         account=call.registry.account,
