@@ -55,6 +55,12 @@ def test_several_servers_are_one_registry(docker, compose, services, push, pull)
     assert len(containers) == 3
     assert all(served(docker, name) for name in containers)
 
+    # What the proxy says of a client counts, and not what the client says of itself.
+    client = api_of(server)
+    client.meta.events.register("before-send.ecr", claim_tls)
+    [data] = client.get_authorization_token()["authorizationData"]
+    assert data["proxyEndpoint"] == server.url
+
     # One of them is killed, and nobody notices: the proxy sends requests to those that are left.
     docker.run("kill", containers[0])
     digests["four"] = push(server, "four")
@@ -65,6 +71,10 @@ def test_several_servers_are_one_registry(docker, compose, services, push, pull)
     assert len(project.containers("server")) == 2
     login(docker, server)
     assert {name: pull(server, name) for name in digests} == digests
+
+
+def claim_tls(request, **_):
+    request.headers["X-Forwarded-Proto"] = "https"
 
 
 def login(docker, server):
