@@ -79,7 +79,8 @@ build_notation_verify() {
     go build -C tests/clients/notation -buildvcs=false -o "$PWD/build/bin/notation-verify" .
 }
 
-# What "go install" refuses, as its module replaces others, is built within the module. Prints where that is.
+# What "go install" refuses, as its module replaces others or has no list of versions, is built within the module.
+# Prints where that is.
 build_within_module() {
     local name=$1 module=$2 version=$3 package=${4:-./cmd/$1} folder
     go mod download "$module@$version"

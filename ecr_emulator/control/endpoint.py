@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -21,7 +22,7 @@ from ecr_emulator.core.authorization import EVERY_REPOSITORY, Access, Guard
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.registry import Registry
-from ecr_emulator.events.audit import Action, is_read_only
+from ecr_emulator.events.audit import Action
 from ecr_emulator.identity.requests import caller_of, new_call, unidentified_call
 from ecr_emulator.logs import OPERATION, REQUEST_ID
 from ecr_emulator.metadata.store import MetadataUnavailableError
@@ -135,14 +136,13 @@ def _note(
     failure: errors.EcrError | None,
 ) -> Action:
     """Tell the audit trail of a request that names an operation."""
-    shown = None if output is None or is_read_only(operation.name) else msgspec.to_builtins(output)
     return audit.note(
         emulator,
         call,
         operation.name,
         [each.resource for each in progress.accesses if each.repository not in (None, EVERY_REPOSITORY)],
         progress.given,
-        shown,
+        None if output is None else partial(msgspec.to_builtins, output),
         None if failure is None else audit.error_of(failure),
     )
 

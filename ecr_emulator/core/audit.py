@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ecr_emulator.core import errors
@@ -23,15 +23,15 @@ def note(
     operation: str,
     resources: Iterable[str],
     request: Mapping[str, Any],
-    response: Mapping[str, Any] | None = None,
+    response: Callable[[], Mapping[str, Any]] | None = None,
     error: tuple[str, str] | None = None,
 ) -> Action:
     """Tell of a call that was answered, or refused with an error (code and message).
 
-    ``resources`` are the ARNs of the repositories that it is about. Returns what the trail was told.
+    ``resources`` are the ARNs of the repositories that it is about. ``response`` gives what was answered, and
+    is asked for it where the record has that. Returns what the trail was told.
     """
-    if response is not None and audit.is_read_only(operation):
-        response = None
+    answered = None if response is None or audit.is_read_only(operation) else audit.presentable(response())
     action = Action(
         operation=operation,
         account=call.registry.account,
@@ -43,7 +43,7 @@ def note(
         user_agent=call.user_agent,
         resources=tuple(dict.fromkeys(resources)),
         request=audit.presentable(request),
-        response=None if response is None else audit.presentable(response),
+        response=answered,
         error=error,
     )
     emulator.trail.add(action)

@@ -60,7 +60,8 @@ def severity(finding_severity: str) -> str:
 def describe(inspected: InspectedImage, observation: Observation) -> dict[str, Any]:
     """Return a finding as ECR's EnhancedImageScanFinding; what there is none of is None."""
     registry, image, finding = inspected.registry, inspected.tagged.image, observation.finding
-    named = uuid.uuid5(uuid.NAMESPACE_URL, f"{inspected.arn} {identity(finding)}")
+    arn = inspected.arn
+    named = uuid.uuid5(uuid.NAMESPACE_URL, f"{arn} {identity(finding)}")
     score = newest(finding.cvss)
     return {
         "awsAccountId": registry.account,
@@ -73,7 +74,7 @@ def describe(inspected: InspectedImage, observation: Observation) -> dict[str, A
         "remediation": {"recommendation": {"text": _recommendation(finding)}},
         "resources": [
             {
-                "id": inspected.arn,
+                "id": arn,
                 "type": "AWS_ECR_CONTAINER_IMAGE",
                 "tags": {},
                 "details": {

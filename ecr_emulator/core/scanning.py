@@ -43,6 +43,9 @@ ELIGIBILITY = 14 * 24 * 3600.0
 # Seconds before enhanced scanning is turned on in which an image has to be pushed to be scanned then.
 LOOKS_BACK = 30 * 24 * 3600.0
 
+# The status of a scan that was asked for, until it was first performed.
+REQUESTED = {BASIC: "IN_PROGRESS", ENHANCED: "PENDING"}
+
 _VALUE = "scanning"
 # The scan type that an organization's policy imposes.
 _IMPOSED = "organization-scan-type"
@@ -275,7 +278,7 @@ def is_within_quota(last: Scan, now: float) -> bool:
 
 def request(tx: Transaction, image: Image, scan_type: str, now: float) -> None:
     """Have an image scanned; what an earlier scan found is given up."""
-    tx.scans.request(image.id, scan_type, "IN_PROGRESS" if scan_type == BASIC else "PENDING", now, AT_ONCE)
+    tx.scans.request(image.id, scan_type, REQUESTED[scan_type], now, AT_ONCE)
 
 
 def pass_over(tx: Transaction, image: Image, now: float) -> None:

@@ -43,8 +43,6 @@ _logger = logging.getLogger(__name__)
 RESCAN_INTERVAL = 24 * 3600.0
 # Repositories, and images of one, that one transaction looks at.
 _PAGE_SIZE = 100
-# What a scan's status is before it was first performed.
-_NEW = ("IN_PROGRESS", "PENDING")
 # Bytes of a configuration that are read for the image's architecture.
 _MAX_CONFIG = 4 << 20
 
@@ -158,7 +156,8 @@ def _take(tx: Transaction, scan: Scan) -> ScanJob | None:
     if image is None or repository is None:
         # It went, and the scan with it.
         return None
-    if scan.status not in _NEW and not _is_continuous(tx, scan, repository, image):
+    is_new = scan.status == scanning.REQUESTED[scan.scan_type]
+    if not is_new and not _is_continuous(tx, scan, repository, image):
         tx.scans.schedule(scan, None)
         return None
     return ScanJob(
@@ -259,7 +258,11 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
     if scan.scan_type == ENHANCED:
         registry = Registry(job.repository.account, job.repository.region)
         inspected = InspectedImage(registry, job.repository.name, job.image, report.platform, architecture)
-        changes = _changes(before, {stored.identity: stored for stored in made}, scan.completed_at, now)
+        after = {
+            stored.identity: Observation(finding, stored.first_observed_at, now, now)
+            for stored, finding in zip(made, found, strict=True)
+        }
+        changes = _changes(before, after, scan.completed_at, now)
         described = (findings.describe(inspected, change) for change in changes)
         events.on_findings(tx, job.repository, described, now)
         if scan.completed_at is None:
@@ -270,7 +273,7 @@ def _record(tx: Transaction, job: ScanJob, report: Report, architecture: str | N
 
 def _changes(
     before: Mapping[str, StoredFinding],
-    after: Mapping[str, StoredFinding],
+    after: Mapping[str, Observation],
     last_observed_at: float | None,
     now: float,
 ) -> Iterator[Observation]:
@@ -278,10 +281,9 @@ def _changes(
 
     Both are by identity. ``last_observed_at`` is when those were made that were there before.
     """
-    for identity, stored in after.items():
-        finding = convert(stored.content, Finding)
-        if identity not in before or finding != convert(before[identity].content, Finding):
-            yield Observation(finding, stored.first_observed_at, now, now)
+    for identity, observation in after.items():
+        if identity not in before or observation.finding != convert(before[identity].content, Finding):
+            yield observation
     for identity, stored in before.items():
         if identity not in after:
             finding = convert(stored.content, Finding)

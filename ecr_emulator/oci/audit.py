@@ -6,6 +6,7 @@ CloudTrail"). Bytes are not among the parameters, not those of manifests either.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -43,7 +44,11 @@ def note(
     actions = []
     for operation in operations if error is None else operations[-1:]:
         given = of_repository | _parameters(operation, request, noun, reference)
-        response = None if isinstance(outcome, tuple) else _elements(operation, outcome, of_repository, given)
+        response = (
+            None
+            if isinstance(outcome, tuple)
+            else partial(_elements, operation, outcome, of_repository, given)
+        )
         actions.append(audit.note(emulator, call, operation, resources, given, response, error))
     return actions
 

@@ -8,7 +8,7 @@ from ecr_emulator.core import findings, repositories, scanning, scans
 from ecr_emulator.core.call import Call
 from ecr_emulator.core.emulator import Emulator
 from ecr_emulator.core.findings import InspectedImage, Observation
-from ecr_emulator.core.images import ImageId, TaggedImage
+from ecr_emulator.core.images import ImageId
 from ecr_emulator.core.registry import Registry
 from ecr_emulator.core.scanning import ENHANCED, Configuration, RepositoryScanning, Rule, ShownScan
 from ecr_emulator.core.scans import ObservedFinding
@@ -116,7 +116,8 @@ async def describe_image_scan_findings(emulator: Emulator, call: Call, given: In
     if found.shown.has_findings:
         shown, scan = scan_summary(found.shown) or {}, found.shown.scan
         if scan.scan_type == ENHANCED:
-            shown["enhancedFindings"] = [_enhanced(call, name, found.image, scan, entry) for entry in page]
+            inspected = InspectedImage(call.registry, name, found.image, scan.platform, scan.architecture)
+            shown["enhancedFindings"] = [_enhanced(inspected, scan, entry) for entry in page]
         else:
             shown["findings"] = [_basic(entry.finding) for entry in page]
     return {
@@ -166,10 +167,7 @@ def _basic(finding: Finding) -> Output:
     }
 
 
-def _enhanced(
-    call: Call, repository_name: str, tagged: TaggedImage, scan: Scan, observed: ObservedFinding
-) -> Output:
-    inspected = InspectedImage(call.registry, repository_name, tagged, scan.platform, scan.architecture)
+def _enhanced(inspected: InspectedImage, scan: Scan, observed: ObservedFinding) -> Output:
     made_at = scan.completed_at
     return findings.describe(
         inspected, Observation(observed.finding, observed.first_observed_at, made_at, made_at)
